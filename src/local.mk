@@ -1,0 +1,62 @@
+# All of the library, with its inner functions reachable: what the tests and symm(1) link. libsymm.so is it behind the map.
+noinst_LTLIBRARIES += libsymm-internal.la
+libsymm_internal_la_LIBADD = $(HIREDIS_LIBS) $(EVENT_LIBS) $(OPENSSL_LIBS)
+libsymm_internal_la_SOURCES = \
+	src/alloc.c src/alloc.h \
+	src/arena.c src/arena.h \
+	src/await.c src/await.h \
+	src/base.c src/base.h \
+	src/context.c src/context.h \
+	src/device.c src/device.h \
+	src/device/host.c src/device/host.h \
+	src/device/host_stream.c \
+	src/doing.c src/doing.h \
+	src/error.c src/error.h \
+	src/exports.c src/exports.h \
+	src/fork.c src/fork.h \
+	src/group.c src/group.h \
+	src/group_query.c \
+	src/handle.c src/handle.h \
+	src/join.c \
+	src/launch.c src/launch.h \
+	src/lease.c src/lease.h \
+	src/link.c src/link.h \
+	src/link_endpoint.c \
+	src/link_internal.h \
+	src/link_process.c \
+	src/link_pull.c \
+	src/link_socket.c \
+	src/log.c src/log.h \
+	src/loop.c src/loop.h \
+	src/mem.c \
+	src/memory.c src/memory.h \
+	src/release.c src/release.h \
+	src/rendezvous.c \
+	src/roster.c src/roster.h \
+	src/stream.c src/stream.h \
+	src/sync.c \
+	src/view.c src/view.h \
+	src/wire.c src/wire.h
+
+lib_LTLIBRARIES += libsymm.la
+libsymm_la_SOURCES =
+libsymm_la_LIBADD = libsymm-internal.la
+libsymm_la_LDFLAGS = $(AM_LDFLAGS) $(LIBRARY_LDFLAGS) -version-info 0:0:0 \
+	-Wl,--version-script=$(top_srcdir)/src/libsymm.map
+libsymm_la_DEPENDENCIES = libsymm-internal.la src/libsymm.map
+EXTRA_DIST += src/libsymm.map
+
+pkgconfigdir = $(libdir)/pkgconfig
+nodist_pkgconfig_DATA = src/symm.pc
+
+bin_PROGRAMS += symm
+symm_LDADD = libsymm-internal.la
+symm_SOURCES = \
+	src/tool/bench.c src/tool/bench.h \
+	src/tool/bench_ops.c \
+	src/tool/connect.c src/tool/connect.h \
+	src/tool/group.c \
+	src/tool/info.c \
+	src/tool/json.c src/tool/json.h \
+	src/tool/main.c \
+	src/tool/tool.h

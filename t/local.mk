@@ -1,0 +1,75 @@
+check_LIBRARIES += t/libtap.a
+t_libtap_a_SOURCES = t/tap/ranks.c t/tap/redis.c t/tap/tap.c t/tap/tap.h
+
+# One C file a test, linked with all of the library.
+AM_DEFAULT_SOURCE_EXT = .c
+LDADD = t/libtap.a libsymm-internal.la
+c_tests = \
+	t/device.t \
+	t/group.t \
+	t/keyspace.t \
+	t/keyspace_redis.t \
+	t/link.t \
+	t/link_raw.t \
+	t/loop.t \
+	t/store.t \
+	t/store_fake.t \
+	t/sync.t \
+	t/sync_tsan.t \
+	t/url.t \
+	t/wire.t
+check_PROGRAMS += $(c_tests)
+# Tests of several files.
+t_group_t_SOURCES = t/group.c t/ask.h t/rig.h
+t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
+t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
+t_sync_t_SOURCES = t/sync.c t/sync_cases.h
+t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
+
+dist_check_SCRIPTS += \
+	t/examples.sh \
+	t/exports.sh \
+	t/headers.sh \
+	t/pages.sh \
+	t/symmrun.sh \
+	t/tool.sh
+
+EXTRA_DIST += t/README t/exports.expected t/tap/tap.sh
+
+TESTS += $(c_tests) $(dist_check_SCRIPTS)
+TEST_EXTENSIONS = .t .sh
+TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+T_LOG_DRIVER = $(TAP_DRIVER)
+SH_LOG_DRIVER = $(TAP_DRIVER)
+# A test that hangs says so by its exit status, 124.
+TEST_TIMEOUT = 300
+HURRY = timeout --foreground --kill-after=5 $(TEST_TIMEOUT)
+T_LOG_COMPILER = $(HURRY)
+SH_LOG_COMPILER = $(HURRY) bash
+AM_TESTS_ENVIRONMENT = \
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+	PATH='$(abs_top_builddir):$(abs_top_srcdir)/scripts':"$$PATH" \
+	CC='$(CC)' NM='$(NM)' MANDOC='$(MANDOC)' SYMM_TEST_VERSION='$(PACKAGE_VERSION)' \
+	SYMM_TEST_CPPFLAGS='$(HIREDIS_CFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)' \
+	SYMM_TEST_CFLAGS='$(SANITIZER_FLAGS)'; \
+	export top_srcdir top_builddir PATH CC NM MANDOC SYMM_TEST_VERSION SYMM_TEST_CPPFLAGS SYMM_TEST_CFLAGS;
+
+check-strict:
+	SYMM_HOST_STRICT=1 $(MAKE) $(AM_MAKEFLAGS) check
+
+# A build of its own: this one has other flags.
+check-tsan:
+	$(MKDIR_P) tsan
+	test -f tsan/Makefile || (cd tsan && $(abs_top_srcdir)/configure --enable-sanitizer=thread CC='$(CC)')
+	cd tsan && TAP_TIMEOUT_FACTOR=5 $(MAKE) $(AM_MAKEFLAGS) check TEST_TIMEOUT=1200
+distclean-local:
+	rm -rf tsan
+
+# Tests that do not depend on speed. A rank is a child, so children are traced; a redis-server is not.
+valgrind_tests = t/keyspace.t t/link.t t/loop.t t/store.t t/url.t t/wire.t
+VALGRIND_COMMAND = $(VALGRIND) --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	--trace-children=no
+check-valgrind:
+	TAP_TIMEOUT_FACTOR=20 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(valgrind_tests)' T_LOG_COMPILER='$(VALGRIND_COMMAND)'
+
+.PHONY: check-strict check-tsan check-valgrind
