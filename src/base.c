@@ -1,0 +1,108 @@
+#include "base.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+int64_t symm_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+void symm_sleep(int64_t ns, int64_t deadline)
+{
+	int64_t until = symm_now() + ns;
+	struct timespec at;
+
+	if (until > deadline)
+		until = deadline;
+	at.tv_sec = until / INT64_C(1000000000);
+	at.tv_nsec = until % INT64_C(1000000000);
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+		;
+}
+
+void symm_random(void *bytes, size_t n)
+{
+	char *at = bytes;
+
+	while (n > 0) {
+		ssize_t got = getrandom(at, n, 0);
+
+		if (got > 0) {
+			at += got;
+			n -= (size_t)got;
+		}
+	}
+}
+
+int64_t symm_jitter(int64_t ns)
+{
+	uint32_t r;
+
+	symm_random(&r, sizeof(r));
+	return ns * 3 / 4 + ns / 2 * (int64_t)(r % 1024) / 1024;
+}
+
+struct symm_id symm_id_new(void)
+{
+	struct symm_id id;
+
+	do {
+		symm_random(&id, sizeof(id));
+	} while (symm_id_is_none(&id));
+	return id;
+}
+
+bool symm_id_equal(const struct symm_id *a, const struct symm_id *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+bool symm_id_is_none(const struct symm_id *id)
+{
+	static const struct symm_id none;
+
+	return symm_id_equal(id, &none);
+}
+
+void symm_id_format(const struct symm_id *id, char out[SYMM_ID_HEX])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < sizeof(id->bytes); i++) {
+		out[2 * i] = digits[id->bytes[i] >> 4];
+		out[2 * i + 1] = digits[id->bytes[i] & 15];
+	}
+	out[SYMM_ID_HEX - 1] = '\0';
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+bool symm_id_parse(const char *text, struct symm_id *id)
+{
+	struct symm_id read;
+
+	if (strnlen(text, SYMM_ID_HEX) != SYMM_ID_HEX - 1)
+		return false;
+	for (size_t i = 0; i < sizeof(read.bytes); i++) {
+		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		read.bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	*id = read;
+	return true;
+}

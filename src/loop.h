@@ -1,0 +1,47 @@
+/* loop.h: the one libevent thread of the process, shared by all contexts, counted.
+ *
+ * The thread has all signals blocked, makes no device call and no blocking name look-up, and runs no user code. It owns
+ * every socket and timer: the events of other files are made, changed and freed on it only.
+ */
+#ifndef SYMM_LOOP_H
+#define SYMM_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct event_base;
+struct symm_loop;
+
+/* Work for the loop thread. The caller owns it until fn has been entered; fn may free it. */
+struct symm_task {
+	void (*fn)(void *arg);
+	void *arg;
+	struct symm_task *next;
+};
+
+/* One use more of the loop; the first starts the thread. */
+int symm_loop_get(struct symm_loop **loop);
+/* One use less; the last stops and joins the thread. Never from the loop thread. */
+void symm_loop_put(struct symm_loop *loop);
+struct event_base *symm_loop_base(struct symm_loop *loop);
+/* True on the loop thread. */
+bool symm_loop_here(const struct symm_loop *loop);
+/* Runs the task on the loop thread, soon, in the order of posting. */
+void symm_loop_post(struct symm_loop *loop, struct symm_task *task);
+/* Runs fn on the loop thread and returns when it has returned; on the loop thread itself, at once. */
+void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
+
+/* A thing that a thread waits for and the loop completes. */
+struct symm_done {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+};
+void symm_done_init(struct symm_done *done);
+void symm_done_destroy(struct symm_done *done);
+void symm_done_set(struct symm_done *done);
+/* True if done before the deadline. INT64_MAX: no deadline. */
+bool symm_done_wait(struct symm_done *done, int64_t deadline);
+
+#endif
