@@ -1,0 +1,49 @@
+#include "device.h"
+
+#include "error.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct symm_device_ops *const backends[] = { &symm_device_host };
+
+/* "" is index 0, ":7" is 7. */
+static bool read_index(const char *text, int *index)
+{
+	char *end;
+	long value;
+
+	if (*text == '\0') {
+		*index = 0;
+		return true;
+	}
+	if (text[0] != ':' || !isdigit((unsigned char)text[1]))
+		return false;
+	value = strtol(text + 1, &end, 10);
+	if (*end != '\0' || value > INT16_MAX)
+		return false;
+	*index = (int)value;
+	return true;
+}
+
+int symm_device_open(const char *text, struct symm_device **device)
+{
+	int index;
+
+	if (text == NULL)
+		return symm_error(SYMM_EINVAL, "the name of the device is NULL");
+	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+		size_t n = strlen(backends[i]->name);
+
+		if (strncmp(text, backends[i]->name, n) == 0 && read_index(text + n, &index))
+			return backends[i]->open(index, device);
+	}
+	return symm_error(SYMM_EINVAL, "there is no device \"%.64s\": this build has \"host\"", text);
+}
+
+void symm_device_close(struct symm_device *device)
+{
+	if (device != NULL)
+		device->ops->close(device);
+}
