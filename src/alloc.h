@@ -1,0 +1,62 @@
+/* alloc.h: allocations and the views of them, inside; and the one table in which both are found by address.
+ *
+ * An allocation lives while its pointer is in use (active), while it is cached under an alloc_id (persistent), or while somebody
+ * holds a reference to a view of it. Then it is torn down: release.c.
+ */
+#ifndef SYMM_ALLOC_H
+#define SYMM_ALLOC_H
+
+#include "arena.h"
+#include "group.h"
+#include "memory.h"
+
+struct alloc {
+	struct group *group;      /* for which it was allocated */
+	struct block *block;
+	char *ptr;
+	size_t bytes;             /* as asked for */
+	size_t pad_offset, pad_bytes;
+	bool active;              /* the user has the pointer */
+	bool persistent;
+	uint64_t id;
+	int busy;                 /* rendezvous under way; atomic */
+	bool closing;             /* being torn down; a teardown that found it busy may be tried again */
+	struct view *views;
+	struct alloc *next;       /* all allocations of the process */
+};
+
+/* An allocation as all ranks of one group share it: what a struct symm_mem stands for. */
+struct view {
+	struct symm_mem *handle;
+	struct alloc *alloc;
+	struct group *group;
+	int refs;                 /* the user's */
+	int pending;              /* pieces of work on streams */
+	uint64_t seq;
+	struct span span;
+	void **buffer, **pad;     /* [world_size], in memory that the device's kernels read too */
+	struct arena *arena;
+	struct symm_sync *sync;   /* in local memory of the device, with slot[] and local */
+	struct bell bell;
+	struct doing doing;       /* standing: its blocking calls pass through */
+	struct view *next;        /* of the allocation */
+};
+
+/* Guards the table, the lists of views, and all flags and references above. */
+void symm_memory_read(void);
+void symm_memory_write(void);
+void symm_memory_unlock(void);
+
+/* With the lock held: the allocation that the user has at ptr or around it; NULL, with *rc SYMM_ENOENT or SYMM_ESTALE. */
+struct alloc *symm_alloc_find(const void *ptr, int *rc);
+/* With the lock held: the allocation around ptr in whatever state; NULL if there is none. */
+struct alloc *symm_alloc_around(const void *ptr);
+/* With the lock held: the view of an allocation in a group (NULL: its own); NULL if there is none. */
+struct view *symm_view_of(const struct alloc *alloc, const struct group *group);
+/* With the lock held, the first or next allocation for which the group is the own one, or of which it has a view. */
+struct alloc *symm_alloc_of_group(const struct group *group);
+/* Takes the allocation out of the table (the lock held) and gives its memory back (no lock). */
+void symm_alloc_remove(struct alloc *alloc);
+void symm_alloc_destroy(struct alloc *alloc);
+
+#endif

@@ -1,0 +1,27 @@
+/* await.h: waiting for a verdict in the store, with a deadline, and ending the wait for all ranks when it cannot come. */
+#ifndef SYMM_AWAIT_H
+#define SYMM_AWAIT_H
+
+#include "group.h"
+
+struct await {
+	struct context *context;
+	struct symm_keyspace *ks;
+	struct group *group;  /* NULL while joining ... */
+	const struct symm_join *join; /* ... and then what is repeated to keep the lease */
+	int world_size;
+	uint64_t seq;         /* 0: the join */
+	const char *name;     /* of the group */
+	int64_t started, deadline;
+	bool voting;          /* all have come: the votes are awaited */
+};
+
+/* When a call of the store that is made now must be answered: the data path can wait for a lease, not for ever. */
+int64_t symm_await_store_deadline(const struct symm_keyspace *ks);
+/* Polls until the verdict is final, or for !voting "go", or a reason comes up why it never will be: a member is gone or has failed,
+ * the group is being left, the deadline. *why: that reason (code 0: the verdict is there). Returns an error only if the store does not answer. */
+int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why);
+/* "Missing: rank 2 (host b, pid 7), now in ...; rank 3 (not there)" from the store, into why->text after what stands there. */
+void symm_await_name_missing(struct await *await, struct symm_err *why);
+
+#endif

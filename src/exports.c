@@ -1,0 +1,107 @@
+#include "exports.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define BUCKETS 1024u
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct export *table[BUCKETS];
+
+static struct export **bucket(uint64_t nonce, uint64_t seq, int rank)
+{
+	return &table[(nonce + seq * 31 + (uint64_t)rank) % BUCKETS];
+}
+
+/* With the lock held. */
+static struct export *find(uint64_t nonce, uint64_t seq, int rank)
+{
+	struct export *export = *bucket(nonce, seq, rank);
+
+	while (export != NULL && (export->nonce != nonce || export->seq != seq || export->rank != rank))
+		export = export->next;
+	return export;
+}
+
+/* The first n of them. */
+static void drop(struct export *export, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (export->fd[i] >= 0)
+			close(export->fd[i]);
+		symm_block_unref(export->block[i]);
+	}
+}
+
+int symm_export_begin(struct export *export)
+{
+	struct export **at = bucket(export->nonce, export->seq, export->rank);
+
+	for (int i = 0; i < export->count; i++) {
+		struct block *block = symm_block_ref(export->block[i]);
+		int rc;
+
+		export->fd[i] = -1;
+		rc = export->loop != NULL ? block->device->ops->export(block->device, block->phys, &export->fd[i]) : 0;
+		if (rc != 0) {
+			drop(export, i + 1);
+			return rc;
+		}
+	}
+	pthread_mutex_lock(&lock);
+	export->next = *at;
+	*at = export;
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+static void take_out(void *arg)
+{
+	struct export *export = arg;
+	struct export **at = bucket(export->nonce, export->seq, export->rank);
+
+	pthread_mutex_lock(&lock);
+	while (*at != export)
+		at = &(*at)->next;
+	*at = export->next;
+	pthread_mutex_unlock(&lock);
+}
+
+/* On the loop thread, which sends fds in the same breath as it finds them: none is closed under it. */
+void symm_export_end(struct export *export)
+{
+	if (export->loop != NULL)
+		symm_loop_call(export->loop, take_out, export);
+	else
+		take_out(export);
+	drop(export, export->count);
+}
+
+struct block *symm_export_block(uint64_t nonce, uint64_t seq, int rank, int i)
+{
+	struct export *export;
+	struct block *block = NULL;
+
+	pthread_mutex_lock(&lock);
+	export = find(nonce, seq, rank);
+	if (export != NULL && i < export->count)
+		block = symm_block_ref(export->block[i]);
+	pthread_mutex_unlock(&lock);
+	return block;
+}
+
+int symm_exports_find(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count, struct symm_err *err)
+{
+	struct export *export;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	export = find(nonce, seq, rank);
+	*count = export != NULL ? export->count : 0;
+	for (int i = 0; i < *count; i++)
+		fds[i] = export->fd[i];
+	if (*count == 0)
+		rc = symm_err_set(err, SYMM_ENOENT, "rank %d offers nothing for rendezvous %llu now", rank, (unsigned long long)seq);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}

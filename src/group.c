@@ -1,0 +1,545 @@
+#include "group.h"
+
+#include "base.h"
+#include "exports.h"
+#include "handle.h"
+#include "lease.h"
+#include "log.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_SWEPT 200
+
+/* All groups of the process. Taken before a group's own lock, never after. */
+static struct {
+	pthread_mutex_t lock;
+	struct group *first;
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+struct group *symm_group_get(struct symm_group *handle, int *rc)
+{
+	return symm_handle_get(handle, SYMM_HANDLE_GROUP, rc);
+}
+
+void symm_group_put(struct group *group)
+{
+	symm_handle_put(group->handle);
+}
+
+struct group *symm_group_of(const struct context *context, const char *name)
+{
+	struct group *group;
+
+	pthread_mutex_lock(&all.lock);
+	for (group = all.first; group != NULL; group = group->next)
+		if (group->context == context && (name == NULL || strcmp(group->name, name) == 0))
+			break;
+	pthread_mutex_unlock(&all.lock);
+	return group;
+}
+
+bool symm_group_lives_here(const struct symm_id *incarnation)
+{
+	struct group *group;
+
+	pthread_mutex_lock(&all.lock);
+	for (group = all.first; group != NULL; group = group->next)
+		if (symm_id_equal(&group->self.incarnation, incarnation))
+			break;
+	pthread_mutex_unlock(&all.lock);
+	return group != NULL;
+}
+
+const struct symm_member *symm_group_local(const struct group *group, int rank, size_t *index)
+{
+	size_t low = 0, high = group->roster->n;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (group->roster->member[middle].rank < rank)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == group->roster->n || group->roster->member[low].rank != rank)
+		return NULL;
+	if (index != NULL)
+		*index = low;
+	return &group->roster->member[low];
+}
+
+const char *symm_group_rank_name(const struct group *group, int rank, char *out, size_t size)
+{
+	const struct symm_member *member = symm_group_local(group, rank, NULL);
+
+	if (member != NULL)
+		snprintf(out, size, "rank %d (%s, pid %d)", rank, member->process.host, (int)member->process.pid);
+	else
+		snprintf(out, size, "rank %d", rank);
+	return out;
+}
+
+/* ---- bells ---- */
+
+void symm_group_add_bell(struct group *group, struct bell *bell)
+{
+	pthread_mutex_lock(&group->lock);
+	bell->next = group->bells;
+	group->bells = bell;
+	pthread_mutex_unlock(&group->lock);
+}
+
+void symm_group_remove_bell(struct group *group, struct bell *bell)
+{
+	struct bell **at = &group->bells;
+
+	pthread_mutex_lock(&group->lock);
+	while (*at != bell)
+		at = &(*at)->next;
+	*at = bell->next;
+	pthread_mutex_unlock(&group->lock);
+}
+
+static void ring(struct group *group)
+{
+	pthread_mutex_lock(&group->lock);
+	for (struct bell *bell = group->bells; bell != NULL; bell = bell->next)
+		symm_sync_wake(bell->sync, (uint32_t)group->rank);
+	pthread_mutex_unlock(&group->lock);
+}
+
+/* ---- who is gone ---- */
+
+uint32_t symm_group_gone(const struct group *group, int rank)
+{
+	return __atomic_load_n(&group->sync->gone[rank], __ATOMIC_ACQUIRE);
+}
+
+/* A rank that left is not reported dead later. */
+static void mark_gone(struct group *group, int rank, uint32_t how)
+{
+	uint32_t not_gone = SYMM_GONE_NOT;
+	char name[128];
+
+	if (rank == group->rank || rank < 0 || rank >= group->world_size)
+		return;
+	if (!__atomic_compare_exchange_n(&group->sync->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	symm_log(how == SYMM_GONE_DIED ? SYMM_LOG_WARN : SYMM_LOG_INFO, "group %s: %s %s", group->name,
+		 symm_group_rank_name(group, rank, name, sizeof(name)), how == SYMM_GONE_DIED ? "died" : "left");
+	ring(group);
+}
+
+void symm_group_set_stale(struct group *group)
+{
+	__atomic_store_n(&group->stale, true, __ATOMIC_RELEASE);
+	symm_log(SYMM_LOG_WARN, "group %s: the store %s has lost this generation: no more rendezvous", group->name,
+		 symm_store_name(group->ks.store));
+}
+
+void symm_group_expired(struct group *group, int rank)
+{
+	if (rank >= 0 && rank < group->world_size && symm_group_local(group, rank, NULL) == NULL)
+		mark_gone(group, rank, SYMM_GONE_DIED);
+}
+
+/* ---- failure ---- */
+
+static void fail_here(struct group *group, const struct symm_err *why)
+{
+	uint32_t sound = 0;
+
+	pthread_mutex_lock(&group->lock);
+	if (group->failure.code == 0) {
+		group->failure = *why;
+		symm_log(SYMM_LOG_WARN, "group %s failed: %s", group->name, why->text);
+	}
+	pthread_mutex_unlock(&group->lock);
+	__atomic_compare_exchange_n(&group->sync->poison, &sound, (uint32_t)-why->code, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	ring(group);
+}
+
+static void spread(struct group *group, int rank, const struct symm_err *why)
+{
+	struct symm_notice notice = { .type = SYMM_MESSAGE_FAIL, .nonce = group->ks.nonce, .rank = rank, .why = *why };
+
+	for (size_t i = 0; i < group->roster->n; i++)
+		if (group->link[i] != NULL)
+			symm_link_notify(group->link[i], &notice);
+	pthread_mutex_lock(&all.lock);
+	for (struct group *other = all.first; other != NULL; other = other->next)
+		if (other != group && other->ks.nonce == group->ks.nonce)
+			fail_here(other, why);
+	pthread_mutex_unlock(&all.lock);
+	symm_keyspace_fail(&group->ks, rank, why);
+}
+
+static bool has_failed(struct group *group, struct symm_err *why)
+{
+	pthread_mutex_lock(&group->lock);
+	*why = group->failure;
+	pthread_mutex_unlock(&group->lock);
+	return why->code != 0;
+}
+
+void symm_group_fail(struct group *group, int rank, const struct symm_err *why, bool tell)
+{
+	struct symm_err earlier;
+	bool first = !has_failed(group, &earlier);
+
+	fail_here(group, why);
+	if (first && tell)
+		spread(group, rank, why);
+}
+
+/* What the algorithm recorded when it failed, in words. */
+static void describe_record(const struct group *group, const struct symm_sync_record *record, struct symm_err *why)
+{
+	static const char *const ops[] = { "barrier", "put_signal", "wait_signal" };
+	static const char *const reasons[] = { [-SYMM_ETIMEDOUT] = "timed out waiting for", [-SYMM_EPEER] = "cannot meet" };
+	char me[128], peer[128], more[40] = "", gone[16] = "";
+	const char *reason = -record->code <= -SYMM_EPEER ? reasons[-record->code] : NULL;
+
+	symm_group_rank_name(group, group->rank, me, sizeof(me));
+	if (record->code == SYMM_EBUSY) {
+		symm_err_set(why, SYMM_EBUSY, "%s: two barriers at once on channel %u: give each stream or thread a channel of its own",
+			     me, record->channel);
+		return;
+	}
+	symm_group_rank_name(group, (int)record->peer, peer, sizeof(peer));
+	if (record->missing > 1)
+		snprintf(more, sizeof(more), " and %u more", record->missing - 1);
+	if (record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size)
+		snprintf(gone, sizeof(gone), ", which %s", symm_group_gone(group, (int)record->peer) == SYMM_GONE_LEFT ? "left" : "died");
+	symm_err_set(why, record->code, "%s: %s on channel %u %s %s%s%s", me, record->op < 3 ? ops[record->op] : "work",
+		     record->channel, reason != NULL ? reason : "failed with", peer, gone, more);
+}
+
+int symm_group_check(struct group *group)
+{
+	struct symm_err why;
+
+	if (__atomic_load_n(&group->sync->poison, __ATOMIC_ACQUIRE) == 0)
+		return 0;
+	if (!has_failed(group, &why)) {
+		/* Only the algorithm sets poison before the failure is there; its record follows at once. */
+		while (__atomic_load_n(&group->sync->record.written, __ATOMIC_ACQUIRE) == 0 && !has_failed(group, &why))
+			sched_yield();
+		if (why.code == 0) {
+			describe_record(group, &group->sync->record, &why);
+			symm_group_fail(group, group->rank, &why, true);
+		}
+		has_failed(group, &why);
+	}
+	return symm_error(why.code, "group %s has failed: %s", group->name, why.text);
+}
+
+/* ---- what the links tell, on the loop thread ---- */
+
+static void hook_died(const struct symm_id *process)
+{
+	pthread_mutex_lock(&all.lock);
+	for (struct group *group = all.first; group != NULL; group = group->next)
+		for (size_t i = 0; i < group->roster->n; i++)
+			if (group->link[i] != NULL && symm_id_equal(&group->roster->member[i].process.id, process))
+				mark_gone(group, group->roster->member[i].rank, SYMM_GONE_DIED);
+	pthread_mutex_unlock(&all.lock);
+}
+
+/* Believed only from the process in which that rank of the group lives. */
+static bool speaks_for(const struct group *group, const struct symm_id *process, int rank)
+{
+	const struct symm_member *member = symm_group_local(group, rank, NULL);
+
+	return member != NULL && symm_id_equal(&member->process.id, process);
+}
+
+static void hook_notice(const struct symm_id *process, const struct symm_notice *notice)
+{
+	pthread_mutex_lock(&all.lock);
+	for (struct group *group = all.first; group != NULL; group = group->next) {
+		if (group->ks.nonce != notice->nonce || !speaks_for(group, process, notice->rank))
+			continue;
+		if (notice->type == SYMM_MESSAGE_LEFT)
+			mark_gone(group, notice->rank, SYMM_GONE_LEFT);
+		else if (notice->type == SYMM_MESSAGE_FAIL && notice->why.code < 0)
+			fail_here(group, &notice->why);
+	}
+	pthread_mutex_unlock(&all.lock);
+}
+
+const struct symm_link_hooks symm_group_link_hooks = {
+	.died = hook_died,
+	.notice = hook_notice,
+	.exported = symm_exports_find,
+};
+
+/* ---- making and unmaking ---- */
+
+static uint32_t cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+}
+
+static int make_sync(struct group *group)
+{
+	struct symm_device *device = group->context->device;
+	const char *epoch0 = getenv("SYMM_EPOCH0"); /* tests start near the wrap */
+	void *sync, *gone;
+	int rc = device->ops->local_alloc(device, sizeof(*group->sync), &sync);
+
+	if (rc != 0)
+		return rc;
+	rc = device->ops->local_alloc(device, (size_t)group->world_size * sizeof(uint32_t), &gone);
+	if (rc != 0) {
+		device->ops->local_free(device, sync);
+		return rc;
+	}
+	group->sync = sync;
+	*group->sync = (struct symm_sync_group){
+		.version = SYMM_SYNC_VERSION,
+		.generation = (uint32_t)group->generation,
+		.rank = (uint32_t)group->rank,
+		.world_size = (uint32_t)group->world_size,
+		.epoch0 = epoch0 != NULL ? (uint32_t)strtoul(epoch0, NULL, 0) : 0,
+		.oversubscribed = group->roster->n > cores(),
+		.gone = gone,
+	};
+	return 0;
+}
+
+static void free_sync(struct group *group)
+{
+	struct symm_device *device = group->context->device;
+
+	device->ops->local_free(device, group->sync->gone);
+	device->ops->local_free(device, group->sync);
+}
+
+static void drop_links(struct group *group)
+{
+	for (size_t i = 0; group->link != NULL && i < group->roster->n; i++)
+		symm_link_put(group->link[i]);
+	free(group->link);
+}
+
+static int make_links(struct group *group)
+{
+	group->link = calloc(group->roster->n, sizeof(struct symm_link *));
+	if (group->link == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	for (size_t i = 0; i < group->roster->n; i++) {
+		const struct symm_process *process = &group->roster->member[i].process;
+		int rc;
+
+		if (symm_id_equal(&process->id, &symm_link_self()->id))
+			continue;
+		rc = symm_link_get(process, &group->link[i]);
+		if (rc != 0) {
+			drop_links(group);
+			return rc;
+		}
+		group->foreign++;
+	}
+	return 0;
+}
+
+static void init_locks(struct group *group)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&group->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&group->turn_changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static void add(struct group *group)
+{
+	pthread_mutex_lock(&all.lock);
+	group->next = all.first;
+	all.first = group;
+	pthread_mutex_unlock(&all.lock);
+}
+
+static void remove_from_all(struct group *group)
+{
+	struct group **at = &all.first;
+
+	pthread_mutex_lock(&all.lock);
+	while (*at != group)
+		at = &(*at)->next;
+	*at = group->next;
+	for (struct group *other = all.first; other != NULL; other = other->next)
+		if (other->ks.nonce == group->ks.nonce)
+			mark_gone(other, group->rank, SYMM_GONE_LEFT);
+	pthread_mutex_unlock(&all.lock);
+}
+
+static void group_free(struct group *group)
+{
+	pthread_cond_destroy(&group->turn_changed);
+	pthread_mutex_destroy(&group->lock);
+	free(group);
+}
+
+int symm_group_make(struct context *context, const char *name, const struct symm_keyspace *ks, const struct symm_member *self,
+		    int world_size, int64_t generation, int64_t deadline, struct group **out)
+{
+	struct group *group = calloc(1, sizeof(*group));
+	int rc;
+
+	if (group == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	*group = (struct group){ .context = context, .ks = *ks, .self = *self, .rank = self->rank, .world_size = world_size,
+				 .generation = generation };
+	snprintf(group->name, sizeof(group->name), "%s", name);
+	init_locks(group);
+	if ((rc = symm_roster_get(&group->ks, deadline, &group->roster)) != 0)
+		goto fail;
+	if ((rc = make_links(group)) != 0)
+		goto fail_roster;
+	if ((rc = make_sync(group)) != 0)
+		goto fail_links;
+	group->handle = symm_handle_new(SYMM_HANDLE_GROUP, group);
+	rc = group->handle != NULL ? symm_lease_start(group, &group->lease) : SYMM_ENOMEM;
+	if (rc != 0)
+		goto fail_sync;
+	add(group);
+	*out = group;
+	return 0;
+fail_sync:
+	if (group->handle != NULL) {
+		symm_handle_close(group->handle);
+		symm_handle_free(group->handle);
+	}
+	free_sync(group);
+fail_links:
+	drop_links(group);
+fail_roster:
+	symm_roster_put(group->roster);
+fail:
+	group_free(group);
+	return rc;
+}
+
+/* A rendezvous takes the keys of the one before it with it, unless it failed; older ones than these go by their TTL. */
+static void leave_store(struct group *group, int64_t deadline)
+{
+	uint64_t first = group->unswept != 0 ? group->unswept : group->seq, last = group->seq + 1;
+
+	if (__atomic_load_n(&group->stale, __ATOMIC_ACQUIRE))
+		return;
+	if (last - first > MOST_SWEPT)
+		first = last - MOST_SWEPT;
+	if (symm_keyspace_leave(&group->ks, &group->self, first > 1 ? first - 1 : 1, last, deadline) != 0)
+		symm_log(SYMM_LOG_INFO, "group %s: not taken out of the store: %s", group->name, symm_last_error());
+}
+
+void symm_group_unmake(struct group *group, int64_t deadline)
+{
+	struct symm_notice notice = { .type = SYMM_MESSAGE_LEFT, .nonce = group->ks.nonce, .rank = group->rank };
+
+	for (size_t i = 0; i < group->roster->n; i++)
+		if (group->link[i] != NULL)
+			symm_link_notify(group->link[i], &notice);
+	symm_lease_stop(group->lease);
+	remove_from_all(group);
+	leave_store(group, deadline);
+	drop_links(group);
+	free_sync(group);
+	symm_roster_put(group->roster);
+	group_free(group);
+}
+
+/* ---- turns ---- */
+
+static void turn_remove(struct group *group, struct turn *turn)
+{
+	struct turn **at = &group->turns;
+
+	while (*at != turn)
+		at = &(*at)->next;
+	*at = turn->next;
+	pthread_cond_broadcast(&group->turn_changed);
+}
+
+static bool is_queued(const struct group *group, const struct turn *turn)
+{
+	struct turn *other = group->turns;
+
+	while (other != NULL && other != turn)
+		other = other->next;
+	return other != NULL;
+}
+
+static struct turn *same_key(const struct group *group, const void *key)
+{
+	struct turn *turn = group->turns;
+
+	while (turn != NULL && turn->key != key)
+		turn = turn->next;
+	return turn;
+}
+
+/* Until turn is the first, or, with gone, until it is not in the queue. */
+static int turn_wait(struct group *group, const struct turn *turn, bool gone, int64_t deadline)
+{
+	struct timespec at = { deadline / 1000000000, deadline % 1000000000 };
+
+	while (gone ? is_queued(group, turn) : group->turns != turn) {
+		if (symm_now() >= deadline)
+			return symm_error(SYMM_ETIMEDOUT, "another thread's collective on group %s had not ended at the deadline",
+					  group->name);
+		pthread_cond_timedwait(&group->turn_changed, &group->lock, &at);
+	}
+	return 0;
+}
+
+int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn, bool (*done)(const struct turn *turn, struct group *group),
+		     bool *needless)
+{
+	struct turn **at = &group->turns, *same;
+	int rc;
+
+	pthread_mutex_lock(&group->lock);
+	same = same_key(group, turn->key);
+	*needless = same != NULL || done(turn, group);
+	if (*needless) {
+		rc = same != NULL ? turn_wait(group, same, true, deadline) : 0;
+	} else {
+		turn->seq = ++group->seq;
+		turn->next = NULL;
+		while (*at != NULL)
+			at = &(*at)->next;
+		*at = turn;
+		rc = turn_wait(group, turn, false, deadline);
+		if (rc != 0)
+			turn_remove(group, turn);
+	}
+	pthread_mutex_unlock(&group->lock);
+	return rc;
+}
+
+void symm_group_exit(struct group *group, struct turn *turn)
+{
+	pthread_mutex_lock(&group->lock);
+	turn_remove(group, turn);
+	pthread_mutex_unlock(&group->lock);
+}
+
+void symm_group_tell_doing(struct context *context)
+{
+	pthread_mutex_lock(&all.lock);
+	for (struct group *group = all.first; group != NULL; group = group->next)
+		if (group->context == context)
+			symm_lease_hurry(group->lease);
+	pthread_mutex_unlock(&all.lock);
+}

@@ -1,0 +1,18 @@
+/* launch.h: what the launcher says of this rank, in the environment: SYMM_*, else Slurm, Open MPI, PMIx or torchrun. */
+#ifndef SYMM_LAUNCH_H
+#define SYMM_LAUNCH_H
+
+#include "symm/symm.h"
+
+struct symm_launch {
+	const char *source; /* "SYMM_*", "Slurm", ...; "none" */
+	int rank, world_size, local_rank; /* SYMM_AUTO: not said */
+	char job[SYMM_NAME_MAX + 1];
+};
+
+/* SYMM_EINVAL names the variable that is not a number in its range. */
+int symm_launch_read(struct symm_launch *launch);
+/* A positive number of milliseconds from the environment, or otherwise; SYMM_EINVAL names the variable. */
+int symm_launch_ms(const char *variable, int64_t otherwise, int64_t *ms);
+
+#endif

@@ -1,0 +1,110 @@
+/* mem.c: what a struct symm_mem tells of itself. */
+#include "handle.h"
+#include "view.h"
+
+int symm_mem_rank(struct symm_mem *handle)
+{
+	int rc, rank;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return rc;
+	rank = view->group->rank;
+	symm_view_put(view);
+	return rank;
+}
+
+int symm_mem_world_size(struct symm_mem *handle)
+{
+	int rc, world_size;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return rc;
+	world_size = view->group->world_size;
+	symm_view_put(view);
+	return world_size;
+}
+
+static void *of_rank(struct symm_mem *handle, int rank, bool pad)
+{
+	int rc;
+	void *address = NULL;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return NULL;
+	if (rank >= 0 && rank < view->group->world_size)
+		address = pad ? view->pad[rank] : view->buffer[rank];
+	else
+		symm_error(SYMM_EINVAL, "rank %d is not in the group of %d", rank, view->group->world_size);
+	symm_view_put(view);
+	return address;
+}
+
+void *symm_mem_buffer(struct symm_mem *handle, int rank)
+{
+	return of_rank(handle, rank, false);
+}
+
+void *symm_mem_signal_pad(struct symm_mem *handle, int rank)
+{
+	return of_rank(handle, rank, true);
+}
+
+static void *const *table(struct symm_mem *handle, bool pads)
+{
+	int rc;
+	void *const *addresses;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return NULL;
+	addresses = pads ? view->pad : view->buffer;
+	symm_view_put(view);
+	return addresses;
+}
+
+void *const *symm_mem_buffers(struct symm_mem *handle)
+{
+	return table(handle, false);
+}
+
+void *const *symm_mem_signal_pads(struct symm_mem *handle)
+{
+	return table(handle, true);
+}
+
+/* On the host device the host's tables are the device's. */
+void *const *symm_mem_buffers_dev(struct symm_mem *handle)
+{
+	return table(handle, false);
+}
+
+void *const *symm_mem_signal_pads_dev(struct symm_mem *handle)
+{
+	return table(handle, true);
+}
+
+static size_t size(struct symm_mem *handle, bool pad)
+{
+	int rc;
+	size_t bytes;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return 0;
+	bytes = pad ? view->alloc->pad_bytes : view->alloc->bytes;
+	symm_view_put(view);
+	return bytes;
+}
+
+size_t symm_mem_buffer_size(struct symm_mem *handle)
+{
+	return size(handle, false);
+}
+
+size_t symm_mem_signal_pad_size(struct symm_mem *handle)
+{
+	return size(handle, true);
+}

@@ -1,0 +1,187 @@
+#include "memory.h"
+
+#include "error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int block_fill(struct block *block)
+{
+	const struct symm_device_ops *ops = block->device->ops;
+	struct symm_mapping own;
+	void *base;
+	int rc;
+
+	if (block->bytes > SIZE_MAX / 2 / (block->spare + 1))
+		return symm_error(SYMM_ENOMEM, "%zu blocks of %zu bytes are more than an address space", block->spare + 1, block->bytes);
+	rc = ops->reserve(block->device, block->bytes * (block->spare + 1), &base);
+	if (rc != 0)
+		return rc;
+	rc = ops->create(block->device, block->bytes, &block->phys);
+	if (rc != 0)
+		goto fail_reserve;
+	own = (struct symm_mapping){ base, block->bytes, block->phys };
+	rc = ops->map(block->device, &own, 1);
+	if (rc != 0)
+		goto fail_create;
+	block->base = base;
+	return 0;
+fail_create:
+	ops->release(block->device, block->phys);
+fail_reserve:
+	ops->unreserve(block->device, base, block->bytes * (block->spare + 1));
+	return rc;
+}
+
+int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **out)
+{
+	struct block *block = calloc(1, sizeof(*block));
+	int rc;
+
+	if (block == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	block->refs = 1;
+	block->device = device;
+	block->bytes = bytes;
+	block->spare = spare;
+	rc = block_fill(block);
+	if (rc != 0) {
+		free(block);
+		return rc;
+	}
+	*out = block;
+	return 0;
+}
+
+struct block *symm_block_ref(struct block *block)
+{
+	__atomic_fetch_add(&block->refs, 1, __ATOMIC_RELAXED);
+	return block;
+}
+
+void symm_block_unref(struct block *block)
+{
+	const struct symm_device_ops *ops;
+
+	if (block == NULL || __atomic_sub_fetch(&block->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	ops = block->device->ops;
+	ops->unmap(block->device, block->base, block->bytes);
+	ops->release(block->device, block->phys);
+	ops->unreserve(block->device, block->base, block->bytes * (block->spare + 1));
+	free(block);
+}
+
+/* The block's spare slots, if they suffice and nobody has them, keep all ranks' blocks in one range; else a range of the span's own. */
+static int span_reserve(struct span *span, size_t n)
+{
+	struct block *own = span->own;
+	void *base;
+	int rc, free_slots = 0;
+
+	if (n == 0)
+		return 0;
+	if (n <= own->spare &&
+	    __atomic_compare_exchange_n(&own->spare_used, &free_slots, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+		span->foreign = own->base + own->bytes;
+		return 0;
+	}
+	rc = own->device->ops->reserve(own->device, own->bytes * n, &base);
+	if (rc != 0)
+		return rc;
+	span->foreign = base;
+	span->reserved = 1;
+	return 0;
+}
+
+static void span_unreserve(struct span *span)
+{
+	struct block *own = span->own;
+
+	if (span->foreign == NULL)
+		return;
+	if (span->reserved)
+		own->device->ops->unreserve(own->device, span->foreign, own->bytes * span->n_foreign);
+	else
+		__atomic_store_n(&own->spare_used, 0, __ATOMIC_RELEASE);
+}
+
+/* Imports and maps the foreign blocks with one call of map; the imports are dropped at once: a mapping keeps its memory. */
+static int span_map_foreign(struct span *span, int n_incoming, const struct incoming *incoming)
+{
+	const struct symm_device_ops *ops = span->own->device->ops;
+	struct symm_device *device = span->own->device;
+	size_t bytes = span->own->bytes, n = 0;
+	struct symm_mapping *maps = calloc(span->n_foreign + 1, sizeof(*maps));
+	int rc = maps != NULL ? 0 : symm_error(SYMM_ENOMEM, "no memory");
+
+	for (int i = 0; i < n_incoming && rc == 0; i++) {
+		if (incoming[i].block != NULL)
+			continue;
+		rc = ops->import(device, incoming[i].fd, bytes, &maps[n].phys);
+		if (rc != 0) {
+			symm_error_prefix(rc, "the block of rank %d", incoming[i].rank);
+			break;
+		}
+		maps[n].address = span->foreign + n * bytes;
+		maps[n].bytes = bytes;
+		span->address[incoming[i].rank] = maps[n].address;
+		n++;
+	}
+	if (rc == 0 && n > 0)
+		rc = ops->map(device, maps, n);
+	for (size_t i = 0; i < n; i++)
+		ops->release(device, maps[i].phys);
+	free(maps);
+	return rc;
+}
+
+int symm_span_map(struct span *span, struct block *own, int rank, int world_size, const struct incoming *incoming)
+{
+	struct span made = { .own = own };
+	int rc;
+
+	for (int i = 0; i < world_size - 1; i++)
+		made.n_foreign += incoming[i].block == NULL;
+	made.address = calloc((size_t)world_size, sizeof(*made.address));
+	made.held = calloc((size_t)world_size, sizeof(*made.held));
+	if (made.address == NULL || made.held == NULL)
+		rc = symm_error(SYMM_ENOMEM, "no memory");
+	else
+		rc = span_reserve(&made, made.n_foreign);
+	if (rc != 0)
+		goto fail;
+	rc = span_map_foreign(&made, world_size - 1, incoming);
+	if (rc != 0) {
+		span_unreserve(&made);
+		goto fail;
+	}
+	made.address[rank] = own->base;
+	for (int i = 0; i < world_size - 1; i++) {
+		if (incoming[i].block == NULL)
+			continue;
+		made.address[incoming[i].rank] = incoming[i].block->base;
+		made.held[made.n_held++] = incoming[i].block;
+	}
+	*span = made;
+	return 0;
+fail:
+	free(made.address);
+	free(made.held);
+	return rc;
+}
+
+void symm_span_unmap(struct span *span)
+{
+	struct symm_device *device = span->own->device;
+
+	for (size_t i = 0; i < span->n_foreign; i++)
+		device->ops->unmap(device, span->foreign + i * span->own->bytes, span->own->bytes);
+	span_unreserve(span);
+	for (size_t i = 0; i < span->n_held; i++)
+		symm_block_unref(span->held[i]);
+	symm_block_unref(span->own);
+	free(span->address);
+	free(span->held);
+	memset(span, 0, sizeof(*span));
+}

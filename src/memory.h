@@ -1,0 +1,45 @@
+/* memory.h: blocks of a device's memory, and the span of addresses at which all ranks' blocks are seen here. */
+#ifndef SYMM_MEMORY_H
+#define SYMM_MEMORY_H
+
+#include "device.h"
+
+/* Memory of this process's own, mapped at the start of a reserved range; the slots behind it are for peers' blocks. */
+struct block {
+	int refs;
+	struct symm_device *device;
+	char *base;
+	size_t bytes;       /* of the block, and from one slot to the next */
+	size_t spare;       /* slots behind the own one */
+	int spare_used;     /* a span has them */
+	symm_phys phys;
+};
+int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);
+struct block *symm_block_ref(struct block *block);
+/* The last reference unmaps and releases. */
+void symm_block_unref(struct block *block);
+
+/* One rank's block as it comes to us: a block of this process, or an fd of a peer's. */
+struct incoming {
+	int rank;
+	struct block *block; /* of this process: a reference, taken over; NULL: foreign */
+	int fd;              /* foreign: stays the caller's */
+};
+
+/* Where every rank's block is seen here. */
+struct span {
+	struct block *own;
+	void **address;      /* [world_size] */
+	struct block **held; /* blocks of other ranks of this process */
+	size_t n_held;
+	char *foreign;       /* where the foreign blocks are mapped */
+	size_t n_foreign;
+	int reserved;        /* the range is the span's own, not the block's spare slots */
+};
+/* Maps every rank's block: own at `rank`, the others as they came in (world_size - 1 of them, any order). own: a reference, taken over. On failure
+ * nothing is taken. */
+int symm_span_map(struct span *span, struct block *own, int rank, int world_size, const struct incoming *incoming);
+/* Unmaps foreign blocks and drops all references. Nothing may use them any more. */
+void symm_span_unmap(struct span *span);
+
+#endif

@@ -1,0 +1,536 @@
+/* rendezvous.c: the collective that makes an allocation addressable by all ranks of a group.
+ *
+ * prepare -> publish -> all have come and agree ("go") -> exchange and map -> vote -> all could ("ready") -> done
+ * Any failure, anywhere, becomes the verdict for every rank, and each unwinds what it has made.
+ */
+#include "await.h"
+#include "base.h"
+#include "exports.h"
+#include "fork.h"
+#include "handle.h"
+#include "view.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct meeting {
+	struct group *group;
+	struct alloc *alloc;
+	struct turn turn;
+	struct await await;
+	char digest[SYMM_DIGEST_MAX];
+	struct arena *arena;       /* a reference; NULL until the exchange if a new one comes along */
+	struct block *arena_block; /* our part of a new one */
+	struct export export;
+	bool exported;
+	struct view *view;
+	struct symm_err failure;   /* what keeps this rank from taking part */
+};
+
+static int64_t keys_ttl_ms(const struct meeting *m)
+{
+	int64_t left = (m->await.deadline - symm_now()) / SYMM_NS_PER_MS;
+
+	return (left > 0 ? left : 0) + 6 * m->group->ks.lease_ms;
+}
+
+/* This rank cannot take part: the others shall read why. */
+static int cannot(struct meeting *m, int rc)
+{
+	char name[128];
+
+	symm_error_prefix(rc, "%s", symm_group_rank_name(m->group, m->group->rank, name, sizeof(name)));
+	return symm_err_take(&m->failure, rc);
+}
+
+/* ---- prepare ---- */
+
+/* The host of a rank elsewhere, for the error; asked for once something is wrong anyway. */
+static void name_host(struct meeting *m, int rank, char *out, size_t size)
+{
+	struct symm_presence *members;
+	size_t n;
+
+	snprintf(out, size, "another host");
+	if (m->group->world_size > 1024 ||
+	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks), &members, &n) != 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (members[i].member.rank == rank)
+			snprintf(out, size, "%s", members[i].member.process.host);
+	free(members);
+}
+
+static int check_reachable(struct meeting *m)
+{
+	struct group *group = m->group;
+	char host[SYMM_HOST_MAX];
+
+	if (group->roster->n == (size_t)group->world_size)
+		return 0;
+	for (int rank = 0; rank < group->world_size; rank++) {
+		if (symm_group_local(group, rank, NULL) != NULL)
+			continue;
+		name_host(m, rank, host, sizeof(host));
+		return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
+				  rank, host, group->context->device_name);
+	}
+	return 0;
+}
+
+static int prepare_arena(struct meeting *m)
+{
+	m->arena = symm_arena_of(m->group, m->turn.seq);
+	return m->arena != NULL ? 0 : symm_arena_block(m->group, &m->arena_block);
+}
+
+static int prepare(struct meeting *m)
+{
+	int rc = check_reachable(m);
+
+	if (rc == 0)
+		rc = prepare_arena(m);
+	if (rc != 0)
+		return rc;
+	m->export = (struct export){ .nonce = m->group->ks.nonce, .seq = m->turn.seq, .rank = m->group->rank,
+				     .block = { m->alloc->block, m->arena_block }, .count = m->arena_block != NULL ? 2 : 1,
+				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL };
+	rc = symm_export_begin(&m->export);
+	m->exported = rc == 0;
+	return rc;
+}
+
+static void write_digest(struct meeting *m)
+{
+	char id[32] = "none";
+
+	if (m->alloc->persistent)
+		snprintf(id, sizeof(id), "%llu", (unsigned long long)m->alloc->id);
+	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=fd arena=%s abi=%d", m->alloc->bytes, id,
+		 m->alloc->block->device->ops->name, m->arena_block != NULL ? "new" : "old", SYMM_ABI);
+}
+
+/* ---- exchange and map ---- */
+
+/* Asks all foreign peers at once. */
+static struct symm_pull *begin_pulls(struct meeting *m)
+{
+	struct group *group = m->group;
+	struct symm_pull *pulls = calloc(group->roster->n, sizeof(*pulls));
+
+	for (size_t i = 0; pulls != NULL && i < group->roster->n; i++) {
+		pulls[i] = (struct symm_pull){ .link = group->link[i], .nonce = group->ks.nonce, .seq = m->turn.seq,
+					       .rank = group->roster->member[i].rank };
+		if (pulls[i].link != NULL)
+			symm_pull_begin(&pulls[i]);
+	}
+	return pulls;
+}
+
+/* All are finished even after one has failed: a pull that was begun must end. */
+static int finish_pulls(struct meeting *m, struct symm_pull *pulls, int expected)
+{
+	struct group *group = m->group;
+	struct symm_err first = { 0, "" };
+
+	for (size_t i = 0; i < group->roster->n; i++) {
+		char name[128];
+		int rc;
+
+		if (pulls[i].link == NULL)
+			continue;
+		rc = symm_pull_finish(&pulls[i], m->await.deadline);
+		if (rc == 0 && pulls[i].count != expected)
+			rc = symm_error(SYMM_EPROTO, "%d fds came where %d were due", pulls[i].count, expected);
+		if (rc == 0 || first.code != 0)
+			continue;
+		symm_error_prefix(rc, "the memory of %s did not come",
+				  symm_group_rank_name(group, pulls[i].rank, name, sizeof(name)));
+		symm_err_take(&first, rc);
+	}
+	return first.code != 0 ? symm_err_return(&first) : 0;
+}
+
+static void close_pulls(struct meeting *m, struct symm_pull *pulls)
+{
+	for (size_t i = 0; i < m->group->roster->n; i++)
+		for (int k = 0; k < pulls[i].count; k++)
+			close(pulls[i].fds[k]);
+	free(pulls);
+}
+
+static void drop_incoming(struct incoming *incoming, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		symm_block_unref(incoming[i].block);
+	free(incoming);
+}
+
+/* Block k of every other rank: from its fd, or, in this process, as it is. */
+static int gather(struct meeting *m, const struct symm_pull *pulls, int k, struct incoming **out)
+{
+	struct group *group = m->group;
+	struct incoming *incoming = calloc(group->roster->n + 1, sizeof(*incoming));
+	size_t n = 0;
+
+	if (incoming == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	for (size_t i = 0; i < group->roster->n; i++) {
+		int rank = group->roster->member[i].rank;
+
+		if (rank == group->rank)
+			continue;
+		incoming[n] = (struct incoming){ .rank = rank, .fd = -1 };
+		if (group->link[i] != NULL)
+			incoming[n].fd = pulls[i].fds[k];
+		else
+			incoming[n].block = symm_export_block(group->ks.nonce, m->turn.seq, rank, k);
+		if (group->link[i] == NULL && incoming[n].block == NULL) {
+			drop_incoming(incoming, n);
+			return symm_error(SYMM_EPEER, "rank %d of this process offers nothing for rendezvous %llu", rank,
+					  (unsigned long long)m->turn.seq);
+		}
+		n++;
+	}
+	*out = incoming;
+	return 0;
+}
+
+static int map_arena(struct meeting *m, const struct symm_pull *pulls)
+{
+	struct incoming *incoming;
+	int rc = gather(m, pulls, 1, &incoming);
+
+	if (rc != 0)
+		return rc;
+	rc = symm_arena_make(m->group, m->turn.seq, m->arena_block, incoming, &m->arena);
+	if (rc != 0) {
+		drop_incoming(incoming, (size_t)m->group->world_size - 1);
+		return rc;
+	}
+	m->arena_block = NULL;
+	free(incoming);
+	return 0;
+}
+
+static int map_data(struct meeting *m, const struct symm_pull *pulls)
+{
+	struct incoming *incoming;
+	struct span span;
+	int rc = gather(m, pulls, 0, &incoming);
+
+	if (rc != 0)
+		return rc;
+	rc = symm_span_map(&span, symm_block_ref(m->alloc->block), m->group->rank, m->group->world_size, incoming);
+	if (rc != 0) {
+		symm_block_unref(m->alloc->block);
+		drop_incoming(incoming, (size_t)m->group->world_size - 1);
+		return rc;
+	}
+	free(incoming);
+	rc = symm_view_make(m->alloc, m->group, m->turn.seq, &span, m->arena, &m->view);
+	if (rc != 0)
+		symm_span_unmap(&span);
+	return rc;
+}
+
+static int exchange(struct meeting *m)
+{
+	bool fresh = m->arena_block != NULL;
+	struct symm_pull *pulls = begin_pulls(m);
+	int rc;
+
+	if (pulls == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	rc = finish_pulls(m, pulls, fresh ? 2 : 1);
+	if (rc == 0 && fresh)
+		rc = map_arena(m, pulls);
+	if (rc == 0)
+		rc = map_data(m, pulls);
+	close_pulls(m, pulls);
+	return rc;
+}
+
+/* ---- the steps ---- */
+
+/* Waits for "go" or, voting, "ready"; when neither can come any more, this rank says so for all and obeys the answer. */
+static int await(struct meeting *m, struct symm_verdict *verdict)
+{
+	struct symm_err why;
+	int rc = symm_await_verdict(&m->await, verdict, &why);
+
+	if (rc == 0 && why.code != 0)
+		rc = symm_keyspace_decide(&m->group->ks, m->group->rank, m->turn.seq, &why, keys_ttl_ms(m),
+					  symm_await_store_deadline(&m->group->ks), verdict);
+	return rc;
+}
+
+/* Both return an error only if the store does not answer, or no longer knows the group. */
+static int publish(struct meeting *m, struct symm_verdict *verdict)
+{
+	struct group *group = m->group;
+	int rc = symm_keyspace_publish(&group->ks, &group->self, group->world_size, m->turn.seq, m->digest, &m->failure, keys_ttl_ms(m),
+				       symm_await_store_deadline(&group->ks), verdict);
+
+	return rc != 0 ? rc : await(m, verdict);
+}
+
+static int vote(struct meeting *m, struct symm_verdict *verdict)
+{
+	struct group *group = m->group;
+	int rc = symm_keyspace_vote(&group->ks, &group->self, group->world_size, m->turn.seq, &m->failure, keys_ttl_ms(m),
+				    symm_await_store_deadline(&group->ks), verdict);
+
+	m->await.voting = true;
+	return rc != 0 ? rc : await(m, verdict);
+}
+
+static int hold(struct meeting *m)
+{
+	int rc = 0;
+
+	symm_memory_read();
+	m->alloc = symm_alloc_find(m->turn.key, &rc);
+	if (m->alloc != NULL && m->alloc->group->context != m->group->context) {
+		rc = symm_error(SYMM_EINVAL, "the allocation at %p and group %s belong to different contexts", m->turn.key, m->group->name);
+		m->alloc = NULL;
+	}
+	if (m->alloc != NULL)
+		__atomic_fetch_add(&m->alloc->busy, 1, __ATOMIC_ACQ_REL);
+	symm_memory_unlock();
+	return rc;
+}
+
+static void unwind(struct meeting *m)
+{
+	if (m->exported)
+		symm_export_end(&m->export);
+	if (m->view != NULL)
+		symm_view_free(m->view);
+	else
+		symm_arena_unref(m->arena);
+	symm_block_unref(m->arena_block);
+	if (m->alloc != NULL)
+		__atomic_fetch_sub(&m->alloc->busy, 1, __ATOMIC_ACQ_REL);
+}
+
+static struct symm_mem *keep(struct meeting *m)
+{
+	if (m->group->arena != m->arena)
+		symm_arena_keep(m->group, m->arena);
+	symm_memory_write();
+	m->view->refs = 1;
+	m->view->next = m->alloc->views;
+	m->alloc->views = m->view;
+	symm_memory_unlock();
+	symm_export_end(&m->export);
+	__atomic_fetch_sub(&m->alloc->busy, 1, __ATOMIC_ACQ_REL);
+	return m->view->handle;
+}
+
+static int run(struct meeting *m, struct symm_verdict *verdict)
+{
+	int rc = m->failure.code == 0 ? hold(m) : 0;
+
+	if (rc == 0 && m->failure.code == 0)
+		rc = prepare(m);
+	if (rc != 0)
+		cannot(m, rc);
+	if (m->failure.code == 0)
+		write_digest(m);
+	rc = publish(m, verdict);
+	if (rc != 0 || verdict->what != SYMM_VERDICT_GO)
+		return rc;
+	rc = exchange(m);
+	if (rc != 0)
+		cannot(m, rc);
+	return vote(m, verdict);
+}
+
+/* With the turn, or, with a failure, without it: the number is consumed either way. */
+static int meet(struct meeting *m, struct symm_mem **mem)
+{
+	struct symm_verdict verdict = { SYMM_VERDICT_NONE, 0, -1, "" };
+	struct symm_err why;
+	struct doing doing;
+	int rc;
+
+	symm_doing_begin(&doing, m->group->context, false, "rendezvous %llu of group %s", (unsigned long long)m->turn.seq, m->group->name);
+	rc = run(m, &verdict);
+	symm_doing_end(&doing);
+	if (rc == 0 && verdict.what == SYMM_VERDICT_READY) {
+		*mem = keep(m);
+		return 0;
+	}
+	if (m->group->unswept == 0)
+		m->group->unswept = m->turn.seq;
+	if (rc != 0)
+		symm_err_take(&why, rc);
+	else
+		symm_err_set(&why, verdict.code, "%s", verdict.text);
+	unwind(m);
+	if (rc == SYMM_ESTORE || rc == SYMM_EAUTH)
+		symm_group_fail(m->group, m->group->rank, &why, true);
+	return symm_err_return(&why);
+}
+
+/* ---- the call ---- */
+
+static struct symm_mem *look_up(const void *ptr, const struct group *group, int *rc)
+{
+	struct symm_mem *handle = NULL;
+	struct alloc *alloc;
+	struct view *view;
+
+	*rc = 0;
+	symm_memory_read();
+	alloc = symm_alloc_find(ptr, rc);
+	view = alloc != NULL ? symm_view_of(alloc, group) : NULL;
+	if (view != NULL) {
+		__atomic_fetch_add(&view->refs, 1, __ATOMIC_RELAXED);
+		handle = view->handle;
+	}
+	symm_memory_unlock();
+	return handle;
+}
+
+static bool is_done(const struct turn *turn, struct group *group)
+{
+	bool done;
+	struct alloc *alloc;
+	int rc;
+
+	symm_memory_read();
+	alloc = symm_alloc_find(turn->key, &rc);
+	done = alloc != NULL && symm_view_of(alloc, group) != NULL;
+	symm_memory_unlock();
+	return done;
+}
+
+/* The key of a turn is the allocation's own address, so that two pointers into one allocation are one collective. */
+static const void *key_of(const void *ptr)
+{
+	struct alloc *alloc;
+	const void *key = ptr;
+	int rc;
+
+	symm_memory_read();
+	alloc = symm_alloc_find(ptr, &rc);
+	if (alloc != NULL)
+		key = alloc->ptr;
+	symm_memory_unlock();
+	return key;
+}
+
+static int rendezvous(struct group *group, const void *ptr, int64_t timeout_ms, struct symm_mem **mem)
+{
+	struct meeting m = { .group = group };
+	bool needless;
+	int rc = symm_context_deadline(group->context, timeout_ms, &m.await.deadline);
+
+	if (rc != 0) {
+		cannot(&m, rc);
+		symm_context_deadline(group->context, 0, &m.await.deadline);
+	}
+	if ((rc = symm_group_check(group)) != 0)
+		return rc;
+	if (__atomic_load_n(&group->stale, __ATOMIC_ACQUIRE))
+		return symm_error(SYMM_ESTALE, "the store %s has lost group %s: leave it and join again", symm_store_name(group->ks.store),
+				  group->name);
+	m.await = (struct await){ .context = group->context, .ks = &group->ks, .group = group, .world_size = group->world_size,
+				  .name = group->name, .started = symm_now(), .deadline = m.await.deadline };
+	m.turn.key = key_of(ptr);
+	rc = symm_group_enter(group, m.await.deadline, &m.turn, is_done, &needless);
+	if (needless) {
+		if (rc == 0 && (*mem = look_up(ptr, group, &rc)) == NULL && rc == 0)
+			rc = symm_error(SYMM_EPEER, "the same rendezvous, begun by another thread, has failed");
+		return rc;
+	}
+	m.await.seq = m.turn.seq;
+	if (rc != 0) {
+		cannot(&m, rc);
+		return meet(&m, mem);
+	}
+	rc = meet(&m, mem);
+	symm_group_exit(group, &m.turn);
+	return rc;
+}
+
+/* The group of the call, held: the one given, or the allocation's own. */
+static struct group *group_of(const void *ptr, struct symm_group *handle, int *rc)
+{
+	struct alloc *alloc;
+
+	if (handle != NULL)
+		return symm_group_get(handle, rc);
+	*rc = symm_fork_check();
+	if (*rc != 0)
+		return NULL;
+	symm_memory_read();
+	alloc = symm_alloc_find(ptr, rc);
+	handle = alloc != NULL ? alloc->group->handle : NULL;
+	symm_memory_unlock();
+	return handle != NULL ? symm_group_get(handle, rc) : NULL;
+}
+
+int symm_rendezvous(void *ptr, struct symm_group *handle, int64_t timeout_ms, struct symm_mem **mem)
+{
+	struct group *group;
+	struct symm_mem *found;
+	int rc;
+
+	if (mem == NULL)
+		return symm_error(SYMM_EINVAL, "symm_rendezvous: mem is NULL");
+	group = group_of(ptr, handle, &rc);
+	if (group == NULL)
+		return symm_error_prefix(rc, "symm_rendezvous");
+	found = timeout_ms >= 0 ? look_up(ptr, group, &rc) : NULL;
+	if (found != NULL) {
+		*mem = found;
+		rc = 0;
+	} else {
+		rc = rendezvous(group, ptr, timeout_ms, mem);
+	}
+	symm_group_put(group);
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_rendezvous");
+}
+
+int symm_rendezvous_completed(const void *ptr, struct symm_group *handle)
+{
+	struct turn turn = { .key = ptr };
+	struct group *group;
+	int rc;
+
+	group = group_of(ptr, handle, &rc);
+	if (group == NULL)
+		return symm_error_prefix(rc, "symm_rendezvous_completed");
+	symm_memory_read();
+	symm_alloc_find(ptr, &rc);
+	symm_memory_unlock();
+	if (rc == 0)
+		rc = is_done(&turn, group);
+	symm_group_put(group);
+	return rc >= 0 ? rc : symm_error_prefix(rc, "symm_rendezvous_completed");
+}
+
+int symm_mem_find(const void *ptr, struct symm_group *handle, struct symm_mem **mem)
+{
+	struct group *group;
+	struct symm_mem *found;
+	int rc;
+
+	if (mem == NULL)
+		return symm_error(SYMM_EINVAL, "symm_mem_find: mem is NULL");
+	group = group_of(ptr, handle, &rc);
+	if (group == NULL)
+		return symm_error_prefix(rc, "symm_mem_find");
+	found = look_up(ptr, group, &rc);
+	if (found != NULL)
+		*mem = found;
+	else if (rc == 0)
+		rc = symm_error(SYMM_ENOENT, "no rendezvous of the allocation around %p with group %s has been done", ptr, group->name);
+	symm_group_put(group);
+	return found != NULL ? 0 : symm_error_prefix(rc, "symm_mem_find");
+}

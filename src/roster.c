@@ -1,0 +1,106 @@
+#include "roster.h"
+
+#include "link.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct roster *rosters;
+
+/* With the lock held. */
+static struct roster *find(uint64_t nonce)
+{
+	for (struct roster *roster = rosters; roster != NULL; roster = roster->next)
+		if (roster->nonce == nonce && roster->state != ROSTER_FAILED)
+			return roster;
+	return NULL;
+}
+
+static void put_locked(struct roster *roster)
+{
+	struct roster **at = &rosters;
+
+	if (--roster->refs > 0)
+		return;
+	while (*at != roster)
+		at = &(*at)->next;
+	*at = roster->next;
+	free(roster->member);
+	free(roster);
+}
+
+/* The one thread that found no roster reads it; the lock is not held meanwhile. */
+static int load(struct symm_keyspace *ks, int64_t deadline, struct roster *roster)
+{
+	struct symm_member *member;
+	size_t n;
+	int rc;
+
+	pthread_mutex_unlock(&lock);
+	rc = symm_keyspace_roster(ks, symm_link_self()->boot, deadline, &member, &n);
+	pthread_mutex_lock(&lock);
+	if (rc == 0) {
+		roster->member = member;
+		roster->n = n;
+	}
+	roster->state = rc == 0 ? ROSTER_READY : ROSTER_FAILED;
+	pthread_cond_broadcast(&changed);
+	return rc;
+}
+
+static struct roster *add(uint64_t nonce)
+{
+	struct roster *roster = calloc(1, sizeof(*roster));
+
+	if (roster == NULL)
+		return NULL;
+	roster->nonce = nonce;
+	roster->next = rosters;
+	rosters = roster;
+	return roster;
+}
+
+int symm_roster_get(struct symm_keyspace *ks, int64_t deadline, struct roster **out)
+{
+	struct roster *roster;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	for (;;) {
+		roster = find(ks->nonce);
+		if (roster != NULL) {
+			roster->refs++;
+			while (roster->state == ROSTER_LOADING)
+				pthread_cond_wait(&changed, &lock);
+			if (roster->state == ROSTER_READY)
+				break;
+			put_locked(roster);
+			continue;
+		}
+		roster = add(ks->nonce);
+		if (roster == NULL) {
+			rc = symm_error(SYMM_ENOMEM, "no memory");
+			break;
+		}
+		roster->refs++;
+		rc = load(ks, deadline, roster);
+		if (rc != 0)
+			put_locked(roster);
+		break;
+	}
+	pthread_mutex_unlock(&lock);
+	if (rc == 0)
+		*out = roster;
+	return rc;
+}
+
+void symm_roster_put(struct roster *roster)
+{
+	if (roster == NULL)
+		return;
+	pthread_mutex_lock(&lock);
+	put_locked(roster);
+	pthread_mutex_unlock(&lock);
+}
