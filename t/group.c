@@ -1,0 +1,770 @@
+/* Groups by the public API: who may join, who is told what, and what is left behind. */
+#include "ask.h"
+#include "rig.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static struct tap_redis redis;
+static struct rig rig;
+
+/* What the ranks of a case tell each other. */
+static struct {
+	int rally, step;
+	int pid[4];
+} *shared;
+
+static struct rig rig_of(int world)
+{
+	struct rig r = rig;
+
+	r.world = world;
+	return r;
+}
+
+static void await_step(int step)
+{
+	while (__atomic_load_n(&shared->step, __ATOMIC_ACQUIRE) < step)
+		nap_ms(1);
+}
+
+static void next_step(void)
+{
+	__atomic_fetch_add(&shared->step, 1, __ATOMIC_RELEASE);
+}
+
+/* Runs a case and looks at what it left in Redis. */
+static void run(const char *name, int n, int (*fn)(int rank, void *arg), void *arg)
+{
+	memset(shared, 0, sizeof(*shared));
+	tap_ranks(name, n, fn, arg, 20);
+	if (!is_str(ask(&redis, "DBSIZE"), ":0\r\n", "%s: nothing is left in Redis", name))
+		tap_diag("%s", ask(&redis, "KEYS *"));
+	ask(&redis, "FLUSHALL");
+}
+
+#define LATE(since, limit) CHECK(seconds_now() - (since) <= patience(limit), "it took %.3f s", seconds_now() - (since))
+
+static const char *host(void)
+{
+	static char name[65];
+
+	gethostname(name, sizeof(name) - 1);
+	return name;
+}
+
+/* ---- joining ---- */
+
+static int join(int rank, void *arg)
+{
+	const int *world = arg;
+	struct rig r = rig_of(*world);
+	struct symm_group *found = NULL;
+
+	GOOD(rig_join(&r, rank));
+	CHECK(symm_group_rank(r.group) == rank && symm_group_world_size(r.group) == *world);
+	CHECK(symm_context_rank(r.context) == rank && symm_context_world_size(r.context) == *world);
+	CHECK(symm_group_generation(r.group) == 1, "%d", (int)symm_group_generation(r.group));
+	CHECK(strcmp(symm_group_name(r.group), "world") == 0);
+	CHECK(strcmp(symm_group_store(r.group), redis.url) == 0, "%s", symm_group_store(r.group));
+	GOOD(symm_group_find(r.context, "world", &found));
+	CHECK(found == r.group);
+	BAD(symm_group_find(r.context, "other", &found), SYMM_ENOENT, "no group other");
+	BAD(symm_group_join(r.context, "world", SYMM_AUTO, SYMM_AUTO, 0, &found), SYMM_EEXIST, "in group world already");
+	GOOD(symm_group_status(r.group));
+	if (rank % 2 == 0)
+		GOOD(symm_group_leave(r.group));
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+static void test_join(void)
+{
+	static const int worlds[] = { 1, 2, 3, 4, 8, 33 };
+
+	for (size_t i = 0; i < sizeof(worlds) / sizeof(worlds[0]); i++) {
+		char name[32];
+		int world = worlds[i];
+
+		snprintf(name, sizeof(name), "%d join", world);
+		run(name, world, join, &world);
+	}
+}
+
+/* ---- what launchers say ---- */
+
+struct launcher {
+	const char *name;
+	const char *env[6];
+	int rank, size, local; /* what becomes of it, or ... */
+	const char *error;     /* ... what symm_open says */
+};
+
+static const struct launcher launchers[] = {
+	{ "symmrun", { "SYMM_RANK=1", "SYMM_WORLD_SIZE=3", "SYMM_LOCAL_RANK=0" }, 1, 3, 0, NULL },
+	{ "Slurm", { "SLURM_PROCID=5", "SLURM_NTASKS=8", "SLURM_LOCALID=1", "SLURM_JOB_ID=7" }, 5, 8, 1, NULL },
+	{ "Open MPI", { "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0" }, 0, 2, 0, NULL },
+	{ "PMIx", { "PMIX_RANK=3", "PMIX_SIZE=4", "PMIX_NAMESPACE=a b/c" }, 3, 4, SYMM_ENOENT, NULL },
+	{ "torchrun", { "RANK=2", "WORLD_SIZE=4", "LOCAL_RANK=2", "TORCHELASTIC_RUN_ID=none" }, 2, 4, 2, NULL },
+	{ "symmrun under Slurm", { "SLURM_PROCID=0", "SLURM_NTASKS=1", "SYMM_RANK=1", "SYMM_WORLD_SIZE=2" }, 1, 2, SYMM_ENOENT, NULL },
+	{ "a rank without a size is nobody's word", { "SYMM_RANK=1", "RANK=0", "WORLD_SIZE=1" }, 0, 1, SYMM_ENOENT, NULL },
+	{ "no launcher", { NULL }, SYMM_ENOENT, SYMM_ENOENT, SYMM_ENOENT, NULL },
+	{ "a rank that is no number", { "SYMM_RANK=one", "SYMM_WORLD_SIZE=3" }, 0, 0, 0, "SYMM_RANK=one" },
+	{ "a negative rank", { "RANK=-1", "WORLD_SIZE=3" }, 0, 0, 0, "RANK=-1" },
+	{ "a size of 0", { "SLURM_PROCID=0", "SLURM_NTASKS=0" }, 0, 0, 0, "SLURM_NTASKS=0" },
+	{ "a size beyond any", { "PMIX_RANK=0", "PMIX_SIZE=99999999999999999999" }, 0, 0, 0, "PMIX_SIZE=9999" },
+	{ "a local rank that is no number", { "RANK=0", "WORLD_SIZE=1", "LOCAL_RANK=0x" }, 0, 0, 0, "LOCAL_RANK=0x" },
+	{ "a rank outside", { "OMPI_COMM_WORLD_RANK=2", "OMPI_COMM_WORLD_SIZE=2" }, 0, 0, 0, "rank 2" },
+	{ "a bad timeout", { "SYMM_TIMEOUT_MS=soon" }, 0, 0, 0, "SYMM_TIMEOUT_MS=soon" },
+	{ "a bad lease", { "SYMM_LEASE_MS=0" }, 0, 0, 0, "SYMM_LEASE_MS=0" },
+	{ "a job name that is too long",
+	  { "SYMM_JOB=01234567890123456789012345678901234567890123456789012345678901234" }, 0, 0, 0, "SYMM_JOB" },
+	{ "a job name with a brace", { "SYMM_JOB=a}b" }, 0, 0, 0, "job name \"a}b\"" },
+};
+
+/* Only what the case says: the test itself may run under a launcher. */
+static void set_environment(const struct launcher *launcher)
+{
+	clearenv();
+	setenv("SYMM_URL", redis.url, 1);
+	for (int i = 0; i < 6 && launcher->env[i] != NULL; i++)
+		putenv((char *)(uintptr_t)launcher->env[i]);
+}
+
+static int launched(int rank, void *arg)
+{
+	const struct launcher *launcher = arg;
+	struct symm_context *context;
+	struct symm_group *group;
+
+	(void)rank;
+	set_environment(launcher);
+	if (launcher->error != NULL) {
+		BAD(symm_open(NULL, &context), SYMM_EINVAL, launcher->error);
+		return 0;
+	}
+	GOOD(symm_open(NULL, &context));
+	CHECK(symm_context_rank(context) == launcher->rank, "%d", symm_context_rank(context));
+	CHECK(symm_context_world_size(context) == launcher->size, "%d", symm_context_world_size(context));
+	CHECK(symm_context_local_rank(context) == launcher->local, "%d", symm_context_local_rank(context));
+	if (launcher->rank == SYMM_ENOENT)
+		BAD(symm_group_join(context, "g", SYMM_AUTO, SYMM_AUTO, 100, &group), SYMM_EINVAL, "SYMM_RANK");
+	GOOD(symm_close(context));
+	return 0;
+}
+
+/* All of a job by its environment alone. */
+static int launched_together(int rank, void *arg)
+{
+	struct symm_context *context;
+	struct symm_group *group;
+	char text[16];
+
+	(void)arg;
+	clearenv();
+	setenv("SYMM_URL", redis.url, 1);
+	snprintf(text, sizeof(text), "%d", rank);
+	setenv("SLURM_PROCID", text, 1);
+	setenv("SLURM_NTASKS", "3", 1);
+	GOOD(symm_open(NULL, &context));
+	GOOD(symm_group_join(context, "auto", SYMM_AUTO, SYMM_AUTO, 10000, &group));
+	CHECK(symm_group_rank(group) == rank && symm_group_world_size(group) == 3);
+	GOOD(symm_close(context));
+	return 0;
+}
+
+static void test_launchers(void)
+{
+	for (size_t i = 0; i < sizeof(launchers) / sizeof(launchers[0]); i++)
+		run(launchers[i].name, 1, launched, (void *)(uintptr_t)&launchers[i]);
+	run("3 by their environment", 3, launched_together, NULL);
+}
+
+/* ---- wrong arguments ---- */
+
+struct refusal {
+	const char *name, *url, *job, *group;
+	int rank, world;
+	int code;
+	const char *text;
+};
+
+static const struct refusal refusals[] = {
+	{ "rank beyond the world", NULL, NULL, "g", 3, 3, SYMM_EINVAL, "rank 3" },
+	{ "negative rank", NULL, NULL, "g", -2, 3, SYMM_EINVAL, "rank -2" },
+	{ "world size 0", NULL, NULL, "g", 0, 0, SYMM_EINVAL, "world size 0" },
+	{ "negative world size", NULL, NULL, "g", 0, -7, SYMM_EINVAL, "world size -7" },
+	{ "empty group name", NULL, NULL, "", 0, 1, SYMM_EINVAL, "group name" },
+	{ "brace in the group name", NULL, NULL, "a}b", 0, 1, SYMM_EINVAL, "group name \"a}b\"" },
+	{ "slash in the group name", NULL, NULL, "a/b", 0, 1, SYMM_EINVAL, "group name" },
+	{ "long group name", NULL, NULL, "01234567890123456789012345678901234567890123456789012345678901234", 0, 1, SYMM_EINVAL,
+	  "group name" },
+	{ "blank in the job name", NULL, "a b", "g", 0, 1, SYMM_EINVAL, "job name" },
+	{ "empty job name", NULL, "", "g", 0, 1, SYMM_EINVAL, "job name" },
+	{ "long job name", NULL, "01234567890123456789012345678901234567890123456789012345678901234", "g", 0, 1, SYMM_EINVAL,
+	  "job name" },
+	{ "empty URL", "", NULL, "g", 0, 1, SYMM_EINVAL, "SYMM_URL" },
+	{ "URL of another scheme", "http://localhost", NULL, "g", 0, 1, SYMM_EINVAL, "redis://" },
+	{ "URL with a bad port", "redis://localhost:99999", NULL, "g", 0, 1, SYMM_EINVAL, "port" },
+	{ "no such socket", "unix:///nonexistent/socket", NULL, "g", 0, 1, SYMM_ESTORE, "/nonexistent/socket" },
+	{ "nobody at the port", "redis://127.0.0.1:1", NULL, "g", 0, 1, SYMM_ESTORE, "127.0.0.1:1" },
+};
+
+static int refused(int rank, void *arg)
+{
+	const struct refusal *c = arg;
+	struct rig r = rig_of(c->world);
+	struct symm_group *group;
+	double start = seconds_now();
+
+	(void)rank;
+	unsetenv("SYMM_URL");
+	r.timeout_ms = 400;
+	r.url = c->url != NULL ? c->url : rig.url;
+	r.job = c->job;
+	if (c->job != NULL || c->url != NULL || c->world < 1 || c->rank >= c->world || c->rank < 0) {
+		BAD(rig_open(&r, c->rank), c->code, c->text);
+		LATE(start, 0.9);
+		r.job = NULL;
+		r.url = rig.url;
+		r.world = SYMM_AUTO;
+		GOOD(rig_open(&r, SYMM_AUTO));
+	} else {
+		GOOD(rig_open(&r, SYMM_AUTO));
+	}
+	if (c->job == NULL && c->url == NULL)
+		CHECK(symm_group_join(r.context, c->group, c->rank, c->world, 0, &group) == SYMM_EINVAL);
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+static int odd_arguments(int rank, void *arg)
+{
+	struct rig r = rig_of(1);
+	struct symm_options options = SYMM_OPTIONS_INIT;
+	struct symm_context *context;
+	struct symm_group *group;
+
+	(void)arg;
+	GOOD(rig_open(&r, rank));
+	BAD(symm_group_join(r.context, NULL, 0, 1, 0, &group), SYMM_EINVAL, "NULL");
+	BAD(symm_group_join(r.context, "g", 0, 1, 0, NULL), SYMM_EINVAL, "NULL");
+	BAD(symm_group_join(r.context, "g", 0, 1, -1, &group), SYMM_EINVAL, "timeout_ms is -1");
+	BAD(symm_group_find(r.context, NULL, &group), SYMM_EINVAL, "NULL");
+	BAD(symm_group_find(r.context, "g", NULL), SYMM_EINVAL, "NULL");
+	BAD(symm_open(&options, NULL), SYMM_EINVAL, "NULL");
+	options.size = 3;
+	BAD(symm_open(&options, &context), SYMM_EINVAL, "SYMM_OPTIONS_INIT");
+	options = (struct symm_options)SYMM_OPTIONS_INIT;
+	options.url = rig.url;
+	options.timeout_ms = -5;
+	BAD(symm_open(&options, &context), SYMM_EINVAL, "negative");
+	options.timeout_ms = 0;
+	options.device = "abacus";
+	BAD(symm_open(&options, &context), SYMM_EINVAL, "abacus");
+	GOOD(symm_close(NULL));
+	GOOD(symm_group_leave(NULL));
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* ---- handles ---- */
+
+static int handles(int rank, void *arg)
+{
+	struct rig r = rig_of(1);
+	struct symm_group *group, *strange[] = { NULL, (void *)&r, (void *)1, (void *)&redis };
+	struct symm_context *context;
+	void *ptr;
+
+	(void)arg;
+	for (size_t i = 0; i < 4; i++)
+		BAD(symm_group_status(strange[i]), SYMM_EINVAL, "not a symm_group");
+	GOOD(rig_join(&r, rank));
+	for (size_t i = 0; i < 4; i++) {
+		BAD(symm_group_status(strange[i]), SYMM_EINVAL, "not a symm_group");
+		CHECK(symm_group_name(strange[i]) == NULL && symm_group_store(strange[i]) == NULL);
+		CHECK(symm_context_rank((void *)strange[i]) == SYMM_EINVAL);
+		CHECK(symm_alloc(strange[i], 8, NULL, &ptr) == SYMM_EINVAL);
+	}
+	BAD(symm_group_status((void *)r.context), SYMM_ESTALE, "symm_group");
+	BAD(symm_group_status((void *)((char *)r.group + 1)), SYMM_ESTALE, "symm_group");
+	BAD(symm_close((void *)r.group), SYMM_ESTALE, "symm_context");
+	group = r.group;
+	GOOD(symm_group_leave(r.group));
+	BAD(symm_group_leave(group), SYMM_ESTALE, "no more");
+	BAD(symm_group_status(group), SYMM_ESTALE, "no more");
+	CHECK(symm_group_rank(group) == SYMM_ESTALE && symm_group_generation(group) == SYMM_ESTALE);
+	GOOD(symm_group_join(r.context, "world", 0, 1, 0, &r.group));
+	BAD(symm_group_status(group), SYMM_ESTALE, "no more");
+	GOOD(symm_close(r.context));
+	BAD(symm_group_status(r.group), SYMM_ESTALE, "no more");
+	BAD(symm_close(r.context), SYMM_ESTALE, "no more");
+	BAD(symm_group_find(r.context, "world", &group), SYMM_ESTALE, "no more");
+	GOOD(rig_open(&r, rank));
+	context = r.context;
+	GOOD(symm_close(context));
+	return 0;
+}
+
+/* ---- who is not there ---- */
+
+static int without_the_last(int rank, void *arg)
+{
+	struct rig r = rig_of(3);
+	double start;
+
+	(void)arg;
+	GOOD(rig_open(&r, rank));
+	tap_rally(&shared->rally, 2);
+	start = seconds_now();
+	BAD(symm_group_join(r.context, "world", rank, 3, 700, &r.group), SYMM_ETIMEDOUT, "rank 2 (not there)");
+	CHECK(seconds_now() - start >= 0.69);
+	LATE(start, 1.2);
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* Rank 2 is in the join of another group while the others wait for it. */
+static int without_the_other(int rank, void *arg)
+{
+	struct rig r = rig_of(3);
+	struct symm_group *group;
+	struct symm_mem *mem;
+	char text[128];
+	void *ptr;
+
+	(void)arg;
+	GOOD(rig_join(&r, rank));
+	shared->pid[rank] = getpid();
+	tap_rally(&shared->rally, 3);
+	if (rank == 2) {
+		BAD(symm_group_join(r.context, "other", 0, 2, 900, &group), SYMM_ETIMEDOUT, "rank 1 (not there)");
+	} else {
+		double start = seconds_now();
+
+		GOOD(symm_alloc(r.group, 4096, NULL, &ptr));
+		snprintf(text, sizeof(text), "rank 2 (%s, pid %d), now in join of group other", host(), shared->pid[2]);
+		BAD(symm_rendezvous(ptr, NULL, 500, &mem), SYMM_ETIMEDOUT, text);
+		LATE(start, 1.0);
+		BAD(symm_rendezvous(ptr, NULL, -1, &mem), SYMM_EINVAL, "timeout_ms is -1");
+	}
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* ---- who does not agree ---- */
+
+static int other_world(int rank, void *arg)
+{
+	struct rig r = rig_of(rank == 2 ? 4 : 3);
+	struct symm_group *group;
+
+	(void)arg;
+	GOOD(rig_open(&r, rank));
+	tap_rally(&shared->rally, 3);
+	if (rank == 2)
+		nap_ms(200);
+	BAD(symm_group_join(r.context, "world", SYMM_AUTO, SYMM_AUTO, 0, &group), SYMM_EMISMATCH, "rank 2 (host ");
+	CHECK(strstr(symm_last_error(), "world size 4") != NULL && strstr(symm_last_error(), "has 3") != NULL, "%s",
+	      symm_last_error());
+	tap_rally(&shared->rally, 3);
+	/* What failed while forming stands in nobody's way. */
+	GOOD(symm_group_join(r.context, "world", rank, 3, 0, &group));
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* 0 and 2 are ranks 0 and 1; 1 claims to be rank 0 while the group is forming, and again when it is complete. */
+static int duplicate(int who, void *arg)
+{
+	struct rig r = rig_of(2);
+	char text[128];
+
+	(void)arg;
+	GOOD(rig_open(&r, who / 2));
+	shared->pid[who] = getpid();
+	tap_rally(&shared->rally, 3);
+	snprintf(text, sizeof(text), "rank 0 of group world is held by pid %d on %s", shared->pid[0], host());
+	if (who == 0) {
+		GOOD(symm_group_join(r.context, "world", 0, 2, 0, &r.group));
+	} else if (who == 1) {
+		nap_ms(150);
+		BAD(symm_group_join(r.context, "world", 0, 2, 0, &r.group), SYMM_EEXIST, text);
+		next_step();
+		await_step(2);
+		BAD(symm_group_join(r.context, "world", 0, 2, 0, &r.group), SYMM_EEXIST, text);
+	} else {
+		await_step(1);
+		GOOD(symm_group_join(r.context, "world", 1, 2, 0, &r.group));
+		next_step();
+	}
+	tap_rally(&shared->rally, 3);
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* ---- subgroups ---- */
+
+struct meeting {
+	struct symm_group *group;
+	int delay_ms, rc;
+};
+
+static void *meet(void *arg)
+{
+	struct meeting *m = arg;
+	struct symm_mem *mem;
+	void *ptr;
+
+	nap_ms(m->delay_ms);
+	m->rc = symm_alloc(m->group, 1000, NULL, &ptr);
+	if (m->rc == 0)
+		m->rc = symm_rendezvous(ptr, NULL, 0, &mem);
+	if (m->rc == 0)
+		m->rc = symm_barrier(mem, 0, 0);
+	return NULL;
+}
+
+static int join_both(struct rig *r, int rank, struct symm_group *group[2])
+{
+	GOOD(rig_open(r, rank));
+	GOOD(symm_group_join(r->context, "a", rank, 2, 0, &group[0]));
+	GOOD(symm_group_join(r->context, "b", rank, 2, 0, &group[1]));
+	return 0;
+}
+
+static int cross_by_threads(int rank, void *arg)
+{
+	struct rig r = rig_of(2);
+	struct symm_group *group[2];
+	struct meeting m[2];
+	pthread_t thread[2];
+
+	(void)arg;
+	if (join_both(&r, rank, group) != 0)
+		return 1;
+	for (int i = 0; i < 2; i++) {
+		m[i] = (struct meeting){ .group = group[i], .delay_ms = i == rank ? 0 : 50 };
+		CHECK(pthread_create(&thread[i], NULL, meet, &m[i]) == 0);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	GOOD(m[0].rc);
+	GOOD(m[1].rc);
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* Rank 0 goes to a first, rank 1 to b first; when that has failed, both go on. */
+static int cross_by_one_thread(int rank, void *arg)
+{
+	struct rig r = rig_of(2);
+	struct symm_group *group[2];
+	struct symm_mem *mem;
+	char text[160];
+	void *ptr[2];
+	double start;
+
+	(void)arg;
+	if (join_both(&r, rank, group) != 0)
+		return 1;
+	for (int i = 0; i < 2; i++)
+		GOOD(symm_alloc(group[i], 1000, NULL, &ptr[i]));
+	shared->pid[rank] = getpid();
+	tap_rally(&shared->rally, 2);
+	start = seconds_now();
+	snprintf(text, sizeof(text), "rank %d (%s, pid %d), now in rendezvous 1 of group %s", !rank, host(), shared->pid[!rank],
+		 rank == 0 ? "b" : "a");
+	BAD(symm_rendezvous(ptr[rank], NULL, 600, &mem), SYMM_ETIMEDOUT, text);
+	LATE(start, 1.1);
+	tap_rally(&shared->rally, 2);
+	BAD(symm_rendezvous(ptr[!rank], NULL, 600, &mem), SYMM_ETIMEDOUT, "rendezvous 1");
+	for (int i = 0; i < 2; i++)
+		GOOD(symm_rendezvous(ptr[i], NULL, 0, &mem));
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* ---- fork ---- */
+
+static int child_of(struct rig *r, struct symm_mem *mem, void *ptr)
+{
+	struct symm_context *context;
+	struct symm_group *group;
+	struct symm_options options = SYMM_OPTIONS_INIT;
+
+	options.url = rig.url;
+	BAD(symm_open(&options, &context), SYMM_EFORK, "fork");
+	BAD(symm_group_join(r->context, "g", 0, 1, 0, &group), SYMM_EFORK, "fork");
+	BAD(symm_group_status(r->group), SYMM_EFORK, "fork");
+	BAD(symm_alloc(r->group, 8, NULL, &ptr), SYMM_EFORK, "fork");
+	BAD(symm_rendezvous(ptr, NULL, 0, &mem), SYMM_EFORK, "fork");
+	BAD(symm_barrier(mem, 0, 0), SYMM_EFORK, "fork");
+	BAD(symm_free(ptr), SYMM_EFORK, "fork");
+	BAD(symm_mem_release(mem), SYMM_EFORK, "fork");
+	BAD(symm_group_leave(r->group), SYMM_EFORK, "fork");
+	BAD(symm_close(r->context), SYMM_EFORK, "fork");
+	return 0;
+}
+
+static int forked(int rank, void *arg)
+{
+	struct rig r = rig_of(2);
+	struct symm_mem *mem;
+	void *ptr;
+	int status, pid;
+
+	(void)arg;
+	GOOD(rig_join(&r, rank));
+	GOOD(rig_memory(&r, 4096, &ptr, &mem));
+	if (rank == 0) {
+		pid = fork();
+		if (pid == 0)
+			exit(child_of(&r, mem, ptr));
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0, "%d", status);
+	}
+	for (int i = 0; i < 100; i++)
+		GOOD(symm_barrier(mem, 0, 0));
+	GOOD(symm_free(ptr));
+	GOOD(rig_memory(&r, 100, &ptr, &mem));
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* ---- coming and going ---- */
+
+static int again(int rank, void *arg)
+{
+	struct rig r = rig_of(2);
+	struct symm_group *old;
+
+	(void)arg;
+	GOOD(rig_join(&r, rank));
+	for (int i = 0; i < 5; i++) {
+		old = r.group;
+		GOOD(symm_group_leave(r.group));
+		GOOD(symm_group_join(r.context, "world", SYMM_AUTO, SYMM_AUTO, 0, &r.group));
+		CHECK(symm_group_generation(r.group) == 1, "%d", (int)symm_group_generation(r.group));
+		CHECK(symm_group_status(old) == SYMM_ESTALE);
+	}
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+/* Rank 1 stays in the group that rank 0 left: there is no way back into it. */
+static int no_way_back(int rank, void *arg)
+{
+	struct rig r = rig_of(2);
+	struct symm_mem *mem;
+	void *ptr;
+
+	(void)arg;
+	GOOD(rig_join(&r, rank));
+	shared->pid[rank] = getpid();
+	tap_rally(&shared->rally, 2);
+	if (rank == 0) {
+		char text[128];
+
+		GOOD(symm_group_leave(r.group));
+		next_step();
+		snprintf(text, sizeof(text), "still there: rank 1 (%s, pid %d)", host(), shared->pid[1]);
+		BAD(symm_group_join(r.context, "world", 0, 2, 300, &r.group), SYMM_EBUSY, text);
+	} else {
+		await_step(1);
+		GOOD(symm_alloc(r.group, 64, NULL, &ptr));
+		BAD(symm_rendezvous(ptr, NULL, 0, &mem), SYMM_EPEER, "left");
+	}
+	tap_rally(&shared->rally, 2);
+	GOOD(symm_close(r.context));
+	return 0;
+}
+
+static int without_close(int rank, void *arg)
+{
+	struct rig r = rig_of(3);
+	struct symm_mem *mem;
+	void *ptr, *stream;
+
+	(void)arg;
+	GOOD(rig_join(&r, rank));
+	GOOD(rig_memory(&r, 1 << 20, &ptr, &mem));
+	GOOD(symm_stream_create(r.context, &stream));
+	GOOD(symm_barrier_on_stream(mem, 1, 0, stream));
+	GOOD(symm_barrier(mem, 0, 0));
+	return 0;
+}
+
+static void test_without_close(void)
+{
+	double start = seconds_now();
+
+	tap_ranks("exit without close", 3, without_close, NULL, 10);
+	ok(seconds_now() - start < patience(2), "and without a hang");
+	ok(strcmp(ask(&redis, "DBSIZE"), ":0\r\n") != 0, "its keys are left");
+	is_str(ask(&redis, "EVAL \"local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do "
+			   "if redis.call('PTTL', k) <= 0 then n = n + 1 end end return n\" 0"),
+	       ":0\r\n", "for a while: each has a TTL");
+	ask(&redis, "FLUSHALL");
+}
+
+/* ---- many contexts of one process ---- */
+
+static int two_contexts(int rank, void *arg)
+{
+	struct rig one = rig_of(4), two = rig_of(1);
+	struct symm_group *group;
+
+	(void)arg;
+	two.job = "second";
+	GOOD(rig_open(&one, rank));
+	GOOD(rig_open(&two, SYMM_AUTO));
+	GOOD(symm_group_join(two.context, "world", 0, 1, 0, &two.group));
+	BAD(symm_group_find(one.context, "world", &group), SYMM_ENOENT, "no group world");
+	GOOD(symm_close(one.context));
+	GOOD(symm_group_status(two.group));
+	GOOD(symm_close(two.context));
+	return 0;
+}
+
+struct many {
+	struct rig rig;
+	int rank, rc;
+	pthread_t thread;
+};
+
+static int use_one_of_many(struct many *m)
+{
+	struct symm_mem *mem;
+	void *ptr;
+	int next = (m->rank + 1) % m->rig.world;
+
+	GOOD(rig_join(&m->rig, m->rank));
+	GOOD(rig_memory(&m->rig, sizeof(int), &ptr, &mem));
+	GOOD(symm_barrier(mem, 0, 0));
+	*(volatile int *)symm_mem_buffer(mem, next) = m->rank;
+	GOOD(symm_barrier(mem, 0, 0));
+	CHECK(*(volatile int *)ptr == (m->rank + m->rig.world - 1) % m->rig.world);
+	GOOD(symm_barrier(mem, 0, 0));
+	GOOD(symm_close(m->rig.context));
+	return 0;
+}
+
+static void *one_of_many(void *arg)
+{
+	struct many *m = arg;
+
+	m->rc = use_one_of_many(m);
+	return NULL;
+}
+
+static int many(int rank, void *arg)
+{
+	int world = *(const int *)arg, rc = 0;
+	struct rlimit files = { .rlim_cur = 0 };
+	struct many *all = calloc((size_t)world, sizeof(*all));
+
+	(void)rank;
+	CHECK(all != NULL && getrlimit(RLIMIT_NOFILE, &files) == 0);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	for (int i = 0; i < world; i++) {
+		all[i] = (struct many){ .rig = rig_of(world), .rank = i };
+		all[i].rig.timeout_ms = 60000;
+		CHECK(pthread_create(&all[i].thread, NULL, one_of_many, &all[i]) == 0);
+	}
+	for (int i = 0; i < world; i++) {
+		pthread_join(all[i].thread, NULL);
+		rc |= all[i].rc;
+	}
+	free(all);
+	return rc;
+}
+
+static size_t free_gib(void)
+{
+	size_t kib = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1)
+			break;
+	if (file != NULL)
+		fclose(file);
+	return kib >> 20;
+}
+
+static void test_many(int world)
+{
+	struct rlimit files;
+	char name[64];
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	snprintf(name, sizeof(name), "%d contexts of one process", world);
+	if (free_gib() < 6)
+		tap_skip(2, "%s: less than 6 GiB of memory are free", name);
+	else if (files.rlim_max < 4 * (rlim_t)world)
+		tap_skip(2, "%s: no more than %d open files are allowed", name, (int)files.rlim_max);
+	else if (patience(1) > 1 && world > 100)
+		tap_skip(2, "%s: this build is too slow for it", name);
+	else
+		run(name, 1, many, &world);
+}
+
+static int wrong_password(int rank, void *arg)
+{
+	struct rig r = rig_of(1);
+	double start = seconds_now();
+
+	(void)rank;
+	r.url = arg;
+	BAD(rig_open(&r, 0), SYMM_EAUTH, "127.0.0.1");
+	LATE(start, 0.5);
+	CHECK(strstr(symm_last_error(), "open-sesame") == NULL, "%s", symm_last_error());
+	return 0;
+}
+
+static void test_password(void)
+{
+	struct tap_redis locked;
+	char url[128];
+
+	tap_redis_start(&locked, TAP_REDIS_PASSWORD);
+	snprintf(url, sizeof(url), "redis://ann:open-sesame@127.0.0.1:%d", locked.port);
+	run("wrong password", 1, wrong_password, url);
+	snprintf(url, sizeof(url), "redis://127.0.0.1:%d", locked.port);
+	run("no password", 1, wrong_password, url);
+	tap_redis_stop(&locked);
+}
+
+int main(void)
+{
+	tap_redis_start(&redis, TAP_REDIS_UNIX);
+	rig.url = redis.url;
+	shared = tap_shared(sizeof(*shared));
+	test_join();
+	test_launchers();
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+		run(refusals[i].name, 1, refused, (void *)(uintptr_t)&refusals[i]);
+	run("odd arguments", 1, odd_arguments, NULL);
+	run("handles", 1, handles, NULL);
+	test_password();
+	run("the last rank never comes", 2, without_the_last, NULL);
+	run("a rank is elsewhere", 3, without_the_other, NULL);
+	run("another world size", 3, other_world, NULL);
+	run("duplicate rank", 3, duplicate, NULL);
+	run("two groups by threads", 2, cross_by_threads, NULL);
+	run("two groups crossed", 2, cross_by_one_thread, NULL);
+	run("fork", 2, forked, NULL);
+	run("leave and join", 2, again, NULL);
+	run("no way back", 2, no_way_back, NULL);
+	test_without_close();
+	run("two contexts", 1, two_contexts, NULL);
+	test_many(64);
+	test_many(1024);
+	tap_redis_stop(&redis);
+	return tap_done();
+}

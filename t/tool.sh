@@ -1,0 +1,251 @@
+#!/bin/bash
+# symm(1): its commands against a real redis-server, with real ranks.
+# shellcheck disable=SC2317 # functions that ok calls
+. "${top_srcdir:=.}/t/tap/tap.sh"
+
+type redis-server redis-cli > /dev/null 2>&1 || skip_all "no redis-server and redis-cli"
+dir=$(mktemp -d "${TMPDIR:-/tmp}/symm-tool.XXXXXX") || exit 1
+pids=()
+end() {
+	{ kill -9 "${pids[@]}" && wait; } 2> /dev/null
+	rm -rf "$dir"
+}
+trap end EXIT
+unset SYMM_URL SYMM_JOB SYMM_RANK SYMM_WORLD_SIZE SYMM_LOCAL_RANK SYMM_DEVICE SYMM_LINK_DIR
+cd "$dir" || exit 1
+
+redis-server --port 0 --unixsocket "$dir/redis" --save "" --appendonly no --daemonize no --logfile "$dir/log" \
+	--requirepass "se%cret" > /dev/null &
+pids+=($!)
+url="unix://:se%25cret@$dir/redis"
+cli() { REDISCLI_AUTH="se%cret" redis-cli -s "$dir/redis" "$@"; }
+for _ in {1..100}; do
+	[ "$(cli ping 2> /dev/null)" = PONG ] && break
+	sleep 0.1
+done
+
+# Runs a command; what it says stands in out and err, how it ended in status.
+run() {
+	"$@" > "$dir/out" 2> "$dir/err" < /dev/null
+	status=$?
+	out=$(cat "$dir/out") err=$(cat "$dir/err")
+}
+# ends NAME STATUS: what run ran last has ended so.
+ends() {
+	ok "$1" verify_status "$2"
+}
+verify_status() {
+	[ "$status" = "$1" ] || { echo "status $status, not $1"; echo "$out"; echo "$err"; false; }
+}
+# has NAME TEXT PATTERN...: the text matches all extended regular expressions.
+has() {
+	local name=$1 text=$2
+	shift 2
+	ok "$name" match "$text" "$@"
+}
+match() {
+	local text=$1 pattern
+	shift
+	for pattern; do
+		[[ $text =~ $pattern ]] || { echo "no '$pattern' in:"; echo "$text"; return 1; }
+	done
+}
+# lacks NAME TEXT PART
+lacks() {
+	ok "$1" absent "$2" "$3"
+}
+absent() {
+	[[ $1 != *"$2"* ]] || { echo "'$2' in:"; echo "$1"; false; }
+}
+# is_json NAME FILE: one JSON value a line.
+is_json() {
+	if type python3 > /dev/null 2>&1; then
+		ok "$1" python3 -c 'import json, sys
+for line in open(sys.argv[1]): json.loads(line)' "$2"
+	else
+		skip "no python3 to read JSON"
+	fi
+}
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+	local until=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		[ $SECONDS -lt $until ] || return 1
+		sleep 0.1
+	done
+}
+
+# ---- usage ----
+
+run symm --help
+ends "--help" 0
+has "--help shows the commands" "$out" info bench group
+run symm --version
+ends "--version" 0
+has "--version tells the version" "$out" "^symm ${SYMM_TEST_VERSION:-[0-9]+\.[0-9]+}"
+for command in info bench group; do
+	run symm "$command" --help
+	ends "$command --help" 0
+	has "$command --help tells usage" "$out" "^usage: .*symm $command"
+done
+
+while read -r line; do
+	read -ra words <<< "$line"
+	run symm "${words[@]}"
+	ends "usage error: symm $line" 2
+	has "usage error: symm $line: says so" "$err" "symm: .*--help"
+done <<- 'END'
+
+	frobnicate
+	--frobnicate
+	info --frobnicate
+	info more
+	bench --op
+	bench --op barrier,dance
+	bench --bytes 0
+	bench --bytes 12Q
+	bench --bytes -1
+	bench --bytes 17179869184G
+	bench --iters 0
+	bench --runs many
+	bench --channel 32
+	bench more
+	group
+	group dance
+	group list more
+	group show
+	group rm
+	group rm one two
+END
+ok "a full disk is a failure" bash -c '! symm --help > /dev/full'
+
+# ---- symm info ----
+
+run symm info
+ends "info without a store" 0
+has "info tells what is here" "$out" "ABI [0-9]" "host +[0-9]+ cpus" "pages of [0-9]+" memfd "open files" "SYMM_URL is not set" \
+	"nobody says"
+run env SYMM_URL="$url" SYMM_JOB=j SLURM_PROCID=2 SLURM_NTASKS=4 symm info
+ends "info with a store" 0
+has "info tells of the store and the rank" "$out" "unix://.*redis [0-9]" "2 of 4 \(from Slurm\); job j"
+lacks "info keeps the password" "$out$err" "cret"
+run env SYMM_URL="$url" SYMM_RANK=0 SYMM_WORLD_SIZE=1 symm info --json
+ends "info --json" 0
+is_json "info --json is JSON" "$dir/out"
+has "info --json has its parts" "$out" '"version":"' '"abi":[0-9]' '"software":"(redis|valkey) ' '"source":"SYMM_\*"'
+lacks "info --json keeps the password" "$out$err" "cret"
+run env SYMM_URL="unix://:other@$dir/redis" SYMM_TIMEOUT_MS=2000 symm info
+ends "info with a wrong password" 1
+lacks "info keeps the wrong password" "$out$err" "other"
+run env SYMM_URL="redis://127.0.0.1:1" SYMM_TIMEOUT_MS=500 symm info --json
+ends "info with a store that is not there" 1
+is_json "info --json is JSON then too" "$dir/out"
+run env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm info
+ends "info with a wrong rank" 1
+has "info names the wrong variable" "$out" SYMM_RANK
+
+# ---- symm bench ----
+
+run symm bench
+ends "bench without a store" 1
+has "bench without a store says what to do" "$err" "symm: bench: .*SYMM_URL"
+run symmrun -n 4 symm bench --json --iters 3 --bytes 64K,12345,3
+ends "bench, 4 ranks" 0
+is_json "bench --json is JSON" "$dir/out"
+for op in barrier barrier_stream signal rendezvous rendezvous_cached memcpy put get; do
+	has "bench measures $op" "$out" \
+		"\"op\":\"$op\",\"device\":\"host\",\"ranks\":4,\"bytes\":[0-9]+,\"p50_us\":[0-9.e+-]+,\"p99_us\":[0-9.e+-]+,\"gbps\":[0-9.e+-]+,\"errors\":0,"
+done
+is_empty "bench says nothing else" "$err"
+ok "bench: a line for each operation and size" test "$(wc -l < "$dir/out")" = 14
+run env SYMM_URL="$url" symm bench --iters 3 --runs 3 --bytes 1M
+ends "bench, alone" 0
+has "bench prints a table" "$out" "1 rank" "operation" "signal round trip" "put +1 MiB" "errors 0"
+run symmrun -n 3 symm bench --iters 3 --op signal,barrier --channel 31 --json
+ends "bench, 3 ranks, the last channel" 0
+ok "bench: the asked operations only" test "$(wc -l < "$dir/out")" = 2
+run symmrun -n 2 symm bench --device nonsense
+ends "bench on a device that is none" 1
+has "bench names the device" "$err" nonsense
+
+cat > wrong.c <<- 'END'
+	#include <stdlib.h>
+	#include <string.h>
+	void *memcpy(void *restrict to, const void *restrict from, size_t n)
+	{
+		const char *rank = getenv("SYMM_RANK");
+		memmove(to, from, n);
+		if (n == 65536 && rank != NULL && *rank == '1')
+			((char *)to)[40000] ^= 1;
+		return to;
+	}
+END
+if ${CC:-cc} -shared -fPIC -fno-builtin -O1 -o wrong.so wrong.c 2> /dev/null && ! grep -q '__[at]san_init' "$(command -v symm)"; then
+	run symmrun -n 2 env LD_PRELOAD="$dir/wrong.so" symm bench --json --iters 3 --op put,get --bytes 64K
+	ends "bench: one bit that rank 1 copies wrong is a failure" 1
+	has "bench: rank 0 is told of it" "$out" '"op":"put"[^}]*"errors":[1-9]' '"op":"get"[^}]*"errors":[1-9]'
+else
+	skip "bench: cannot put a wrong memcpy in its place"
+	skip "bench: nor see what rank 0 says of it"
+fi
+
+# ---- symm group ----
+
+export SYMM_URL="$url" SYMM_LEASE_MS=2000
+run symm group list
+ends "list of an empty store" 0
+run symm group show world
+ends "show of no group" 1
+has "show of no group says so" "$err" "no group 'world'"
+lacks "show keeps the password" "$out$err" "cret"
+
+# One of two ranks: the group stays in forming. Another job has a whole one of the same name.
+SYMM_JOB=half SYMM_RANK=0 SYMM_WORLD_SIZE=2 symm bench > /dev/null 2>&1 &
+half=$!
+pids+=("$half")
+for rank in 0 1; do
+	SYMM_JOB=whole SYMM_RANK=$rank SYMM_WORLD_SIZE=2 symm bench --op barrier --iters 1000000 > /dev/null 2>&1 &
+	pids+=($!)
+done
+wait_for 10 eval 'symm group list | grep whole.*sealed && symm group list | grep half'
+run symm group list
+ends "list" 0
+has "list shows both" "$out" "half +bench +1 +forming +1/2" "whole +bench +1 +sealed +2/2"
+run symm group list --json --job whole
+ends "list --json --job" 0
+is_json "list --json is JSON" "$dir/out"
+ok "list --job shows that job only" test "$(wc -l < "$dir/out")" = 1
+run symm group show bench
+ends "show of two groups" 1
+has "show of two groups asks which" "$err" "half" "whole" "--job"
+run symm group show --job half bench
+ends "show" 0
+has "show tells who is there and who is not" "$out" "forming" "0 .* $half .* left" "not here: ranks 1"
+# An arrival as a rank would write it, at a rendezvous that the other rank has not come to.
+nonce=$(cli hget 'symm:{half/bench}:group' nonce)
+cli hset "symm:{half/bench}:$nonce:arrived:3" 0 "0123 size=1" > /dev/null
+run symm group show --job half bench
+has "show tells who has come to a rendezvous and who has not" "$out" "rendezvous 3: 1 of 2 arrived, not ranks 1; 0 voted; verdict none"
+run symm group show --job half bench --json
+has "show --json too" "$out" '"seq":3,"arrived":\[0\],"not_arrived":\[1\],"voted":\[\],"verdict":"none"'
+run symm group show --job whole bench --json
+ends "show --json" 0
+is_json "show --json is JSON" "$dir/out"
+has "show --json has its parts" "$out" '"state":"sealed"' '"world":2' '"members":\[\{"rank":0' '"pid":[0-9]+' '"lease_ms":[0-9]+' \
+	'"rendezvous":\['
+run symm group rm --job half bench
+ends "rm of a group in use" 1
+has "rm of a group in use says by whom" "$err" "rank 0" "pid $half" "--force"
+kill -9 "$half"
+wait "$half" 2> /dev/null
+wait_for 10 symm group rm --job half bench
+is_empty "rm once the lease has ended leaves nothing" "$(cli --scan --pattern '*half*')"
+run symm group rm --json --force --job whole bench
+ends "rm --force" 0
+has "rm --json counts the keys" "$out" '"deleted":[1-9]'
+run symm group list --url "redis://:hidden@127.0.0.1:1"
+ends "list of a store that is not there" 1
+lacks "list keeps the password" "$out$err" "hidden"
+
+done_testing
