@@ -2,6 +2,7 @@
 
 #include "context.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -430,5 +430,4 @@ void symm_link_settle(void)
 	symm_loop_call(symm_endpoint.loop, settle_begin, &done);
 	symm_done_wait(&done, symm_now() + 2 * LINGER_NS);
 	symm_loop_call(symm_endpoint.loop, settle_end, NULL);
-	symm_done_destroy(&done);
 }

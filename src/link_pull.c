@@ -176,6 +176,5 @@ int symm_pull_finish(struct symm_pull *pull, int64_t deadline)
 {
 	if (!symm_done_wait(&pull->done, deadline))
 		symm_loop_call(symm_endpoint.loop, pull_cancel, pull);
-	symm_done_destroy(&pull->done);
 	return pull->err.code == SYMM_OK ? SYMM_OK : symm_err_return(&pull->err);
 }

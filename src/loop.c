@@ -3,11 +3,17 @@
 #include "base.h"
 #include "error.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <event2/thread.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 struct symm_loop {
 	int users; /* under current_lock */
@@ -228,48 +234,33 @@ void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg)
 	symm_done_init(&call.done);
 	symm_loop_post(loop, &call.task);
 	symm_done_wait(&call.done, INT64_MAX);
-	symm_done_destroy(&call.done);
 }
 
 /* ---- done ---- */
 
 void symm_done_init(struct symm_done *done)
 {
-	pthread_condattr_t attr;
-
-	pthread_mutex_init(&done->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&done->cond, &attr);
-	pthread_condattr_destroy(&attr);
-	done->done = false;
+	__atomic_store_n(&done->set, 0, __ATOMIC_RELAXED);
 }
 
-void symm_done_destroy(struct symm_done *done)
-{
-	pthread_cond_destroy(&done->cond);
-	pthread_mutex_destroy(&done->lock);
-}
-
-/* Signals under the lock: the waiter may destroy done as soon as it has the lock again. */
+/* Once the word is set the waiter may end the life of done: the wake after it is of an address only, which nothing reads. */
 void symm_done_set(struct symm_done *done)
 {
-	pthread_mutex_lock(&done->lock);
-	done->done = true;
-	pthread_cond_broadcast(&done->cond);
-	pthread_mutex_unlock(&done->lock);
+	uint32_t *word = &done->set;
+
+	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 bool symm_done_wait(struct symm_done *done, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
-	bool set;
-	int err = 0;
 
-	pthread_mutex_lock(&done->lock);
-	while (!done->done && err == 0)
-		err = pthread_cond_timedwait(&done->cond, &done->lock, &until);
-	set = done->done;
-	pthread_mutex_unlock(&done->lock);
-	return set;
+	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
+		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+
+		if (rc < 0 && errno == ETIMEDOUT)
+			return __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) != 0;
+	}
+	return true;
 }

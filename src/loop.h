@@ -6,7 +6,6 @@
 #ifndef SYMM_LOOP_H
 #define SYMM_LOOP_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,12 +33,9 @@ void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
 
 /* A thing that a thread waits for and the loop completes. */
 struct symm_done {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool done;
+	uint32_t set; /* a futex */
 };
 void symm_done_init(struct symm_done *done);
-void symm_done_destroy(struct symm_done *done);
 void symm_done_set(struct symm_done *done);
 /* True if done before the deadline. INT64_MAX: no deadline. */
 bool symm_done_wait(struct symm_done *done, int64_t deadline);

@@ -199,7 +199,6 @@ int symm_store_call(struct symm_store *store, const struct symm_command *command
 		symm_done_wait(&call.done, INT64_MAX); /* the loop keeps the deadline */
 		rc = call.err.code == SYMM_OK ? SYMM_OK : symm_err_return(&call.err);
 	}
-	symm_done_destroy(&call.done);
 	if (rc == SYMM_OK)
 		*reply = call.reply;
 	return rc;

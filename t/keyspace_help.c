@@ -182,7 +182,6 @@ struct refreshed refresh(struct symm_keyspace *ks, const struct symm_member *m, 
 	symm_done_init(&r.done);
 	if (is_int(symm_keyspace_refresh(ks, m, doing, soon(), refresh_finished, &r), 0, "a refresh is sent"))
 		ok(symm_done_wait(&r.done, soon()), "and answered");
-	symm_done_destroy(&r.done);
 	return r;
 }
 

@@ -185,7 +185,6 @@ static void test_done(void)
 	ok(symm_done_wait(&done, INT64_MAX), "done without a deadline");
 	ok(symm_done_wait(&done, 0), "done stays done");
 	pthread_join(thread, NULL);
-	symm_done_destroy(&done);
 }
 
 /* ---- exit with the loop running ---- */

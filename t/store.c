@@ -330,7 +330,6 @@ static void test_pipeline(struct symm_store *store)
 		pthread_join(threads[i], NULL);
 		ok(symm_done_wait(&senders[i].done, after_ms(30000)), "thread %d: all %d are answered", i, SENDS);
 		is_int(senders[i].wrong, 0, "in order, each with its own answer");
-		symm_done_destroy(&senders[i].done);
 	}
 	free(senders);
 }
