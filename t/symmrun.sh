@@ -31,7 +31,7 @@ run() {
 # start ARGUMENT...: in the background, as a terminal would start it; sets $job
 start() {
 	rm -f ready.* log
-	(trap - INT QUIT && exec "$symmrun" "$@" >out 2>err) &
+	env --default-signal=INT,QUIT "$symmrun" "$@" >out 2>err &
 	job=$!
 }
 
@@ -87,7 +87,7 @@ test_environment() {
 	show='grep SigIgn /proc/self/status; cd /proc/$$/fd; echo *'
 	run -n 2 --url "$url" --tag sh -c "$show"
 	is 'ranks ignore no signal and inherit no descriptor' "$(sed 's/^\[.\] //' out | sort -u)" \
-		"$(sh -c "$show" | sort)"
+		"$(env --default-signal=INT,QUIT sh -c "$show" | sort)"
 	run -n 33 --url "$url" sh -c 'echo $SYMM_RANK'
 	is '33 ranks' "$status $(sort -n out | tr '\n' ' ')" "0 $(seq 0 32 | tr '\n' ' ')"
 }
@@ -167,7 +167,7 @@ test_terminal() {
 	type -P script >/dev/null || { skip 'Ctrl-C at a terminal' 'no script' && return; }
 	rm -f ready.* log
 	cat >ctrl-c <<-END
-		exec "$symmrun" -n 2 --url "$url" sh -c 'trap "echo got >>log; sleep 0.2; exit 0" INT
+		exec env --default-signal=INT "$symmrun" -n 2 --url "$url" sh -c 'trap "echo got >>log; sleep 0.2; exit 0" INT
 			echo \$\$ >ready.\$SYMM_RANK; while :; do sleep 0.05; done'
 	END
 	{ eventually 10 ready 2 && printf '\003' && sleep 1; } | script -qec 'bash ctrl-c' /dev/null >/dev/null
