@@ -244,6 +244,15 @@ static inline bool symm_sync_arrived(struct symm_sync_wait *w)
 	return w->peer == w->end;
 }
 
+/* True if the peer went without having closed: who leaves closes first, so the flag is looked at first. */
+static inline bool symm_sync_gone(const struct symm_sync *s, uint32_t peer)
+{
+	if (symm_flag_load(&s->group->gone[peer]) == SYMM_GONE_NOT)
+		return false;
+	symm_fence_acquire();
+	return symm_sync_state(s, peer) != SYMM_STATE_CLOSED;
+}
+
 /* Why the wait cannot end well: 0 or a code, and the peer to blame. A rank that failed concerns all waits, and so does our
  * own close; a peer that is gone or closed only those who wait for it. */
 static inline int symm_sync_broken(const struct symm_sync_wait *w, uint32_t *blame)
@@ -252,10 +261,11 @@ static inline int symm_sync_broken(const struct symm_sync_wait *w, uint32_t *bla
 	int code = symm_sync_poisoned(group);
 
 	for (uint32_t peer = 0; code == 0 && peer < group->world_size; peer++) {
-		uint32_t state = symm_sync_state(w->sync, peer);
 		bool missing = peer >= w->peer && peer < w->end && symm_sync_missing(w, peer);
+		bool gone = missing && symm_sync_gone(w->sync, peer);
+		uint32_t state = symm_sync_state(w->sync, peer);
 
-		if (state == SYMM_STATE_FAILED || (missing && symm_flag_load(&group->gone[peer]) != SYMM_GONE_NOT))
+		if (state == SYMM_STATE_FAILED || gone)
 			code = SYMM_SYNC_GONE;
 		else if (state == SYMM_STATE_CLOSED && (missing || peer == group->rank))
 			code = SYMM_SYNC_CLOSED;
@@ -395,9 +405,10 @@ static inline void symm_sync_send(const struct symm_sync *s, const struct symm_s
 static inline int symm_sync_reachable(const struct symm_sync *s, uint32_t dst, uint32_t channel)
 {
 	struct symm_sync_record record = { SYMM_SYNC_PUT_SIGNAL, channel, dst, 0, SYMM_SYNC_GONE, 0 };
+	bool gone = symm_sync_gone(s, dst);
 	uint32_t state = symm_sync_state(s, dst);
 
-	if (state == SYMM_STATE_FAILED || symm_flag_load(&s->group->gone[dst]) != SYMM_GONE_NOT)
+	if (state == SYMM_STATE_FAILED || gone)
 		return symm_sync_fail(s, &record);
 	return state == SYMM_STATE_CLOSED ? SYMM_SYNC_CLOSED : 0;
 }

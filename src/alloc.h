@@ -21,6 +21,7 @@ struct alloc {
 	uint64_t id;
 	int busy;                 /* rendezvous under way; atomic */
 	bool closing;             /* being torn down; a teardown that found it busy may be tried again */
+	bool ending;              /* one thread is at that, or takes a view away; others wait */
 	struct view *views;
 	struct alloc *next;       /* all allocations of the process */
 };

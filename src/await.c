@@ -34,7 +34,8 @@ static void add_missing(const struct symm_presence *who, size_t n, size_t missin
 	size_t used = strlen(why->text);
 
 	for (size_t i = 0; i < n && i < NAMED && used < sizeof(why->text) - 40; i++) {
-		used += (size_t)snprintf(why->text + used, sizeof(why->text) - used, "%s", i == 0 ? ": missing " : "; ");
+		used += (size_t)snprintf(why->text + used, sizeof(why->text) - used, "%s",
+					 i == 0 ? ": missing " : "; ");
 		used += describe(&who[i], why->text + used, sizeof(why->text) - used);
 	}
 	if (missing > NAMED && used < sizeof(why->text))
@@ -47,9 +48,18 @@ void symm_await_name_missing(struct await *await, struct symm_err *why)
 	size_t missing;
 	bool voting;
 
-	if (symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who, NAMED, &missing,
-				  &voting) == 0)
+	if (symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who,
+				  NAMED, &missing, &voting) == 0)
 		add_missing(who, missing < NAMED ? missing : NAMED, missing, why);
+}
+
+/* Membership was complete once: who is in the store no more has left, even if no link told, or told only that its process
+ * has ended since. Who died is still there. */
+static uint32_t how_gone(const struct group *group, const struct symm_presence *who)
+{
+	if (who->member.rank == group->rank)
+		return SYMM_GONE_NOT;
+	return who->member.process.host[0] == '\0' ? SYMM_GONE_LEFT : symm_group_gone(group, who->member.rank);
 }
 
 /* The first rank that is gone and has not done its part; false if those who are gone did theirs before. */
@@ -60,19 +70,20 @@ static bool gone_is_missing(struct await *await, struct symm_err *why)
 	bool voting, found = false;
 	char name[128];
 
-	if (who == NULL || symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who,
-						 (size_t)await->world_size, &missing, &voting) != 0)
+	if (who == NULL ||
+	    symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who,
+				  (size_t)await->world_size, &missing, &voting) != 0)
 		missing = 0;
 	for (size_t i = 0; i < missing && !found; i++) {
 		int rank = who[i].member.rank;
-		uint32_t how = rank != await->group->rank ? symm_group_gone(await->group, rank) : SYMM_GONE_NOT;
+		uint32_t how = how_gone(await->group, &who[i]);
 
 		if (how == SYMM_GONE_NOT)
 			continue;
 		found = true;
 		symm_err_set(why, SYMM_EPEER, "%s %s before its part in rendezvous %llu of group %s",
-			     symm_group_rank_name(await->group, rank, name, sizeof(name)), how == SYMM_GONE_LEFT ? "left" : "died",
-			     (unsigned long long)await->seq, await->name);
+			     symm_group_rank_name(await->group, rank, name, sizeof(name)),
+			     how == SYMM_GONE_LEFT ? "left" : "died", (unsigned long long)await->seq, await->name);
 	}
 	free(who);
 	return found;
@@ -80,6 +91,8 @@ static bool gone_is_missing(struct await *await, struct symm_err *why)
 
 static bool somebody_is_gone(const struct group *group)
 {
+	if (__atomic_load_n(&group->incomplete, __ATOMIC_ACQUIRE))
+		return true;
 	for (int rank = 0; rank < group->world_size; rank++)
 		if (symm_group_gone(group, rank) != SYMM_GONE_NOT)
 			return true;
@@ -91,11 +104,12 @@ static void say_timeout(struct await *await, struct symm_err *why)
 	double seconds = (double)(symm_now() - await->started) / 1e9;
 
 	if (await->seq == 0)
-		symm_err_set(why, SYMM_ETIMEDOUT, "join of group %s by %d ranks: timed out after %.1f s", await->name, await->world_size,
-			     seconds);
+		symm_err_set(why, SYMM_ETIMEDOUT, "join of group %s by %d ranks: timed out after %.1f s", await->name,
+			     await->world_size, seconds);
 	else
 		symm_err_set(why, SYMM_ETIMEDOUT, "rendezvous %llu of group %s: %s timed out after %.1f s",
-			     (unsigned long long)await->seq, await->name, await->voting ? "the vote" : "the wait for its ranks", seconds);
+			     (unsigned long long)await->seq, await->name,
+			     await->voting ? "the vote" : "the wait for its ranks", seconds);
 	symm_await_name_missing(await, why);
 }
 
@@ -142,8 +156,8 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 	rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks), verdict);
 	if (rc != 0 || verdict->what != SYMM_VERDICT_NONE)
 		return rc;
-	return symm_error(SYMM_ESTALE, "the store %s has lost group %s while it was forming", symm_store_name(await->ks->store),
-			  await->name);
+	return symm_error(SYMM_ESTALE, "the store %s has lost group %s while it was forming",
+			  symm_store_name(await->ks->store), await->name);
 }
 
 int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why)

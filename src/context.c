@@ -182,7 +182,7 @@ int symm_close(struct symm_context *handle)
 
 	if (handle == NULL)
 		return 0;
-	context = symm_handle_get_closed(handle, SYMM_HANDLE_CONTEXT, &rc);
+	context = symm_handle_get_alone(handle, SYMM_HANDLE_CONTEXT, &rc);
 	if (context == NULL)
 		return rc;
 	symm_context_deadline(context, 0, &deadline);
@@ -190,9 +190,12 @@ int symm_close(struct symm_context *handle)
 	rc = symm_group_leave_all(context, deadline);
 	if (rc == 0 && !symm_handle_drain(handle, 1, deadline))
 		rc = symm_error(SYMM_EBUSY, "symm_close: another thread is still in a call on this context");
-	symm_handle_put(handle);
-	if (rc != 0)
+	if (rc != 0) {
+		symm_handle_put_alone(handle);
 		return rc;
+	}
+	symm_handle_retire(handle, 1);
+	symm_handle_put(handle);
 	symm_handle_free(handle);
 	symm_store_close(context->store);
 	symm_link_close();

@@ -13,6 +13,9 @@
 
 #define MOST_SWEPT 200
 
+/* How long a peer that has failed may take to tell why. */
+#define HEARSAY_NS (1000 * SYMM_NS_PER_MS)
+
 /* All groups of the process. Taken before a group's own lock, never after. */
 static struct {
 	pthread_mutex_t lock;
@@ -29,16 +32,19 @@ void symm_group_put(struct group *group)
 	symm_handle_put(group->handle);
 }
 
-struct group *symm_group_of(const struct context *context, const char *name)
+struct symm_group *symm_group_of(const struct context *context, const char *name)
 {
+	struct symm_group *handle = NULL;
 	struct group *group;
 
 	pthread_mutex_lock(&all.lock);
 	for (group = all.first; group != NULL; group = group->next)
-		if (group->context == context && (name == NULL || strcmp(group->name, name) == 0))
+		if (group->context == context && group->made && (name == NULL || strcmp(group->name, name) == 0))
 			break;
+	if (group != NULL)
+		handle = group->handle;
 	pthread_mutex_unlock(&all.lock);
-	return group;
+	return handle;
 }
 
 bool symm_group_lives_here(const struct symm_id *incarnation)
@@ -201,6 +207,7 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 {
 	static const char *const ops[] = { "barrier", "put_signal", "wait_signal" };
 	static const char *const reasons[] = { [-SYMM_ETIMEDOUT] = "timed out waiting for", [-SYMM_EPEER] = "cannot meet" };
+	static const char *const ways[] = { [SYMM_GONE_NOT] = "failed", [SYMM_GONE_DIED] = "died", [SYMM_GONE_LEFT] = "left" };
 	char me[128], peer[128], more[40] = "", gone[16] = "";
 	const char *reason = -record->code <= -SYMM_EPEER ? reasons[-record->code] : NULL;
 
@@ -214,9 +221,34 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 	if (record->missing > 1)
 		snprintf(more, sizeof(more), " and %u more", record->missing - 1);
 	if (record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size)
-		snprintf(gone, sizeof(gone), ", which %s", symm_group_gone(group, (int)record->peer) == SYMM_GONE_LEFT ? "left" : "died");
+		snprintf(gone, sizeof(gone), ", which %s", ways[symm_group_gone(group, (int)record->peer)]);
 	symm_err_set(why, record->code, "%s: %s on channel %u %s %s%s%s", me, record->op < 3 ? ops[record->op] : "work",
 		     record->channel, reason != NULL ? reason : "failed with", peer, gone, more);
+}
+
+/* The record says only that a peer failed, which is there to tell why. */
+static bool is_hearsay(const struct group *group)
+{
+	const struct symm_sync_record *record = &group->sync->record;
+
+	return record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size &&
+	       symm_group_gone(group, (int)record->peer) == SYMM_GONE_NOT;
+}
+
+/* Only the algorithm sets poison before the failure is there; its record follows at once, and what a peer has to tell in
+ * a moment. */
+static void learn_failure(struct group *group, struct symm_err *why)
+{
+	int64_t patience = symm_now() + HEARSAY_NS;
+
+	while (!has_failed(group, why) && (__atomic_load_n(&group->sync->record.written, __ATOMIC_ACQUIRE) == 0 ||
+					   (is_hearsay(group) && symm_now() < patience)))
+		symm_sleep(SYMM_NS_PER_MS / 10, INT64_MAX);
+	if (why->code != 0)
+		return;
+	describe_record(group, &group->sync->record, why);
+	symm_group_fail(group, group->rank, why, true);
+	has_failed(group, why);
 }
 
 int symm_group_check(struct group *group)
@@ -225,16 +257,8 @@ int symm_group_check(struct group *group)
 
 	if (__atomic_load_n(&group->sync->poison, __ATOMIC_ACQUIRE) == 0)
 		return 0;
-	if (!has_failed(group, &why)) {
-		/* Only the algorithm sets poison before the failure is there; its record follows at once. */
-		while (__atomic_load_n(&group->sync->record.written, __ATOMIC_ACQUIRE) == 0 && !has_failed(group, &why))
-			sched_yield();
-		if (why.code == 0) {
-			describe_record(group, &group->sync->record, &why);
-			symm_group_fail(group, group->rank, &why, true);
-		}
-		has_failed(group, &why);
-	}
+	if (!has_failed(group, &why))
+		learn_failure(group, &why);
 	return symm_error(why.code, "group %s has failed: %s", group->name, why.text);
 }
 
@@ -245,7 +269,7 @@ static void hook_died(const struct symm_id *process)
 	pthread_mutex_lock(&all.lock);
 	for (struct group *group = all.first; group != NULL; group = group->next)
 		for (size_t i = 0; i < group->roster->n; i++)
-			if (group->link[i] != NULL && symm_id_equal(&group->roster->member[i].process.id, process))
+			if (symm_id_equal(&group->roster->member[i].process.id, process))
 				mark_gone(group, group->roster->member[i].rank, SYMM_GONE_DIED);
 	pthread_mutex_unlock(&all.lock);
 }
@@ -369,6 +393,13 @@ static void add(struct group *group)
 	pthread_mutex_unlock(&all.lock);
 }
 
+static void set_made(struct group *group)
+{
+	pthread_mutex_lock(&all.lock);
+	group->made = true;
+	pthread_mutex_unlock(&all.lock);
+}
+
 static void remove_from_all(struct group *group)
 {
 	struct group **at = &all.first;
@@ -404,25 +435,30 @@ int symm_group_make(struct context *context, const char *name, const struct symm
 	init_locks(group);
 	if ((rc = symm_roster_get(&group->ks, deadline, &group->roster)) != 0)
 		goto fail;
-	if ((rc = make_links(group)) != 0)
-		goto fail_roster;
 	if ((rc = make_sync(group)) != 0)
-		goto fail_links;
+		goto fail_roster;
 	group->handle = symm_handle_new(SYMM_HANDLE_GROUP, group);
-	rc = group->handle != NULL ? symm_lease_start(group, &group->lease) : SYMM_ENOMEM;
-	if (rc != 0)
+	if (group->handle == NULL) {
+		rc = SYMM_ENOMEM;
 		goto fail_sync;
+	}
+	/* Before the links, which tell of a death only once. */
 	add(group);
+	if ((rc = make_links(group)) != 0)
+		goto fail_added;
+	if ((rc = symm_lease_start(group, &group->lease)) != 0)
+		goto fail_links;
+	set_made(group);
 	*out = group;
 	return 0;
-fail_sync:
-	if (group->handle != NULL) {
-		symm_handle_close(group->handle);
-		symm_handle_free(group->handle);
-	}
-	free_sync(group);
 fail_links:
 	drop_links(group);
+fail_added:
+	remove_from_all(group);
+	symm_handle_close(group->handle);
+	symm_handle_free(group->handle);
+fail_sync:
+	free_sync(group);
 fail_roster:
 	symm_roster_put(group->roster);
 fail:
@@ -539,7 +575,7 @@ void symm_group_tell_doing(struct context *context)
 {
 	pthread_mutex_lock(&all.lock);
 	for (struct group *group = all.first; group != NULL; group = group->next)
-		if (group->context == context)
+		if (group->context == context && group->made)
 			symm_lease_hurry(group->lease);
 	pthread_mutex_unlock(&all.lock);
 }

@@ -48,6 +48,8 @@ struct group {
 	struct symm_err failure;      /* code 0: none */
 	bool stale;                   /* the store has lost the group: no more collectives */
 	bool leaving;
+	bool incomplete;              /* the store knows fewer members than ranks: some have left */
+	bool made;                    /* the user may have it; under the lock of all groups */
 
 	/* collectives take turns, in the order in which threads came */
 	pthread_cond_t turn_changed;
@@ -71,8 +73,8 @@ int symm_group_make(struct context *context, const char *name, const struct symm
 /* The group behind a handle, held until symm_group_put. */
 struct group *symm_group_get(struct symm_group *handle, int *rc);
 void symm_group_put(struct group *group);
-/* The group of that name in the context; NULL if there is none. Not held. */
-struct group *symm_group_of(const struct context *context, const char *name);
+/* The group of that name (NULL: any) in the context; NULL if there is none. Not held. */
+struct symm_group *symm_group_of(const struct context *context, const char *name);
 /* True if the incarnation lives in this process. */
 bool symm_group_lives_here(const struct symm_id *incarnation);
 

@@ -15,10 +15,12 @@
 #define SLOT 64u /* bytes, and so many generations that low bits of a handle tell apart */
 #define SLOTS (1u << 20)
 
-/* state: generation << 40 | kind << 32 | closed << 31 | users */
-#define USERS ((UINT64_C(1) << 31) - 1)
+/* state: generation << 40 | retired << 39 | kind << 32 | closed << 31 | alone << 30 | users */
+#define USERS ((UINT64_C(1) << 30) - 1)
+#define ALONE (UINT64_C(1) << 30)
 #define CLOSED (UINT64_C(1) << 31)
 #define KIND(kind) ((uint64_t)(kind) << 32)
+#define RETIRED KIND(0x80) /* of no kind that anybody asks for */
 #define GENERATION (UINT64_C(1) << 40)
 
 struct slot {
@@ -241,6 +243,30 @@ void *symm_handle_get_closed(const void *handle, enum symm_handle_kind kind, int
 	return get(handle, kind, 0, rc);
 }
 
+void *symm_handle_get_alone(const void *handle, enum symm_handle_kind kind, int *rc)
+{
+	void *object = get(handle, kind, 0, rc);
+	unsigned generation;
+	struct slot *slot;
+
+	if (object == NULL)
+		return NULL;
+	slot = slot_of(handle, &generation);
+	if ((__atomic_fetch_or(&slot->state, ALONE, __ATOMIC_ACQ_REL) & ALONE) == 0)
+		return object;
+	go_out(slot, handle);
+	*rc = symm_error(SYMM_EBUSY, "another thread is ending this %s", kinds[kind]);
+	return NULL;
+}
+
+void symm_handle_put_alone(const void *handle)
+{
+	unsigned generation;
+
+	__atomic_fetch_and(&slot_of(handle, &generation)->state, ~ALONE, __ATOMIC_ACQ_REL);
+	symm_handle_put(handle);
+}
+
 void symm_handle_put(const void *handle)
 {
 	unsigned generation;
@@ -286,6 +312,14 @@ bool symm_handle_drain(const void *handle, unsigned own, int64_t deadline)
 	return true;
 }
 
+void symm_handle_retire(const void *handle, unsigned own)
+{
+	unsigned generation;
+
+	__atomic_fetch_or(&slot_of(handle, &generation)->state, RETIRED, __ATOMIC_ACQ_REL);
+	symm_handle_drain(handle, own, INT64_MAX);
+}
+
 void symm_handle_free(const void *handle)
 {
 	unsigned generation;
@@ -293,7 +327,7 @@ void symm_handle_free(const void *handle)
 	uint64_t kind = __atomic_load_n(&slot->state, __ATOMIC_RELAXED) & KIND(0xff);
 	uint32_t i = (uint32_t)(slot - table.slots);
 
-	__atomic_fetch_and(&slot->state, ~CLOSED, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&slot->state, ~(CLOSED | ALONE), __ATOMIC_RELAXED);
 	__atomic_fetch_add(&slot->state, GENERATION - kind, __ATOMIC_RELEASE);
 	pthread_mutex_lock(&table.lock);
 	slot->next_free = 0;

@@ -24,6 +24,9 @@ void *symm_handle_get(const void *handle, enum symm_handle_kind kind, int *rc);
 /* The same for a handle that is closed but not freed yet: for destructors that are called again. */
 void *symm_handle_get_closed(const void *handle, enum symm_handle_kind kind, int *rc);
 void symm_handle_put(const void *handle);
+/* The same, for one thread at a time: SYMM_EBUSY while another has it, until symm_handle_put_alone or symm_handle_free. */
+void *symm_handle_get_alone(const void *handle, enum symm_handle_kind kind, int *rc);
+void symm_handle_put_alone(const void *handle);
 /* True if the address lies in the table of handles at all. */
 bool symm_handle_is(const void *handle);
 /* Refuses new calls from now on. */
@@ -32,6 +35,8 @@ void symm_handle_close(const void *handle);
 void symm_handle_reopen(const void *handle);
 /* Waits until at most `own` calls are inside; false at the deadline. */
 bool symm_handle_drain(const void *handle, unsigned own, int64_t deadline);
+/* There is no way back: refuses destructors as well, and waits until at most `own` calls are inside. */
+void symm_handle_retire(const void *handle, unsigned own);
 /* Gives the slot back: closed, and no other call inside. */
 void symm_handle_free(const void *handle);
 

@@ -19,8 +19,8 @@ struct joining {
 	struct symm_member self;
 	struct symm_join join;
 	struct symm_join_answer answer;
-	int64_t watching;     /* since when I watch the leases of a generation that is not mine */
-	uint64_t watched;     /* its nonce */
+	int64_t watching; /* since when I watch the leases of a generation that is not mine */
+	uint64_t watched; /* its nonce */
 };
 
 /* Of a process of another host only its lease tells: run out while I watched without a break for a whole lease, or refreshed meanwhile. */
@@ -56,7 +56,8 @@ static void watch(struct joining *j, uint64_t nonce)
 
 static int exists(const struct joining *j, const struct symm_member *holder)
 {
-	return symm_error(SYMM_EEXIST, "rank %d of group %s is held by pid %d on %s, which is alive: does another run use job %s?",
+	return symm_error(SYMM_EEXIST,
+			  "rank %d of group %s is held by pid %d on %s, which is alive: does another run use job %s?",
 			  holder->rank, j->name, (int)holder->process.pid, holder->process.host, j->context->job);
 }
 
@@ -67,10 +68,11 @@ static int busy(const struct joining *j, const struct symm_presence *members, si
 
 	for (size_t i = 0; i < n && used < sizeof(living); i++)
 		if (prove(j, &members[i].member, members[i].lease_ms) != SYMM_DEAD)
-			used += (size_t)snprintf(living + used, sizeof(living) - used, "%srank %d (%s, pid %d)", used > 0 ? "; " : "",
-						 members[i].member.rank, members[i].member.process.host,
-						 (int)members[i].member.process.pid);
-	return symm_error(SYMM_EBUSY, "group %s belongs to an earlier run that has not ended: still there: %s", j->name, living);
+			used += (size_t)snprintf(living + used, sizeof(living) - used, "%srank %d (%s, pid %d)",
+						 used > 0 ? "; " : "", members[i].member.rank,
+						 members[i].member.process.host, (int)members[i].member.process.pid);
+	return symm_error(SYMM_EBUSY, "group %s belongs to an earlier run that has not ended: still there: %s", j->name,
+			  living);
 }
 
 /* A sealed or failed generation stands in the way. *all_dead: it does no more. */
@@ -109,6 +111,7 @@ static int think(struct joining *j)
 
 	j->join.expected = found->nonce;
 	j->join.replace_generation = false;
+	j->join.look_first = true;
 	memset(&j->join.replace, 0, sizeof(j->join.replace));
 	if (found->nonce == 0 || found->state == SYMM_FORMING)
 		return 0;
@@ -121,22 +124,65 @@ static int think(struct joining *j)
 	return rc;
 }
 
-/* Somebody else holds my rank in the forming generation. */
-static int contest(struct joining *j)
+/* I would complete the group. Who died while it was forming is taken out first: its next life could not come in, and its
+ * peers would begin with a dead member. */
+static int bury(struct joining *j)
 {
-	const struct symm_member *holder = &j->answer.holder;
+	struct symm_keyspace theirs = j->ks;
+	struct symm_presence *members;
+	bool sealed;
+	size_t n;
+	int rc;
 
 	watch(j, j->answer.generation.nonce);
-	switch (prove(j, holder, j->answer.holder_lease_ms)) {
-	case SYMM_ALIVE:
+	rc = symm_keyspace_members(&theirs, symm_await_store_deadline(&j->ks), &members, &n);
+	if (rc != 0)
+		return rc == SYMM_ESTALE ? 0 : rc;
+	for (size_t i = 0; i < n && rc == 0; i++)
+		if (prove(j, &members[i].member, members[i].lease_ms) == SYMM_DEAD)
+			rc = symm_keyspace_unjoin(&theirs, &members[i].member, symm_await_store_deadline(&j->ks),
+						  &sealed);
+	free(members);
+	j->join.look_first = false;
+	return rc == SYMM_ESTALE ? 0 : rc;
+}
+
+/* Somebody else holds my rank in the forming generation. */
+static int contest(struct joining *j, bool *at_once)
+{
+	const struct symm_member *holder = &j->answer.holder;
+	enum symm_proof proof;
+
+	watch(j, j->answer.generation.nonce);
+	proof = prove(j, holder, j->answer.holder_lease_ms);
+	if (proof == SYMM_ALIVE || (proof == SYMM_UNPROVEN && symm_now() >= j->deadline))
 		return exists(j, holder);
-	case SYMM_DEAD:
+	*at_once = proof == SYMM_DEAD;
+	if (*at_once)
 		j->join.replace = holder->incarnation;
-		return 0;
+	return 0;
+}
+
+/* The answer was no: what to say next, and whether at once or after a while. */
+static int reconsider(struct joining *j, bool *at_once)
+{
+	const struct symm_generation *found = &j->answer.generation;
+	int rc;
+
+	*at_once = true;
+	switch (j->answer.what) {
+	case SYMM_JOIN_FAILED:
+		return symm_error(j->answer.verdict.code, "%s", j->answer.verdict.text);
+	case SYMM_JOIN_LAST:
+		return bury(j);
+	case SYMM_JOIN_OTHER:
+		rc = think(j);
+		*at_once = j->join.replace_generation || found->nonce == 0 || found->state == SYMM_FORMING;
+		if (rc == 0 && !*at_once && symm_now() >= j->deadline)
+			rc = symm_error(SYMM_EBUSY, "group %s belongs to an earlier run that has not ended", j->name);
+		return rc;
 	default:
-		if (symm_now() >= j->deadline)
-			return exists(j, holder);
-		return 0;
+		return contest(j, at_once);
 	}
 }
 
@@ -144,35 +190,18 @@ static int contest(struct joining *j)
 static int enter(struct joining *j)
 {
 	int64_t sleep = SYMM_NS_PER_MS;
+	bool at_once;
 
 	for (;;) {
-		bool proven;
 		int rc = symm_keyspace_join(&j->ks, &j->join, symm_await_store_deadline(&j->ks), &j->answer);
 
+		if (rc != 0 || j->answer.what == SYMM_JOIN_ENTERED || j->answer.what == SYMM_JOIN_SEALED)
+			return rc;
+		rc = reconsider(j, &at_once);
 		if (rc != 0)
 			return rc;
-		switch (j->answer.what) {
-		case SYMM_JOIN_ENTERED:
-		case SYMM_JOIN_SEALED:
-			j->ks.nonce = j->answer.generation.nonce;
-			return 0;
-		case SYMM_JOIN_FAILED:
-			return symm_error(j->answer.verdict.code, "%s", j->answer.verdict.text);
-		case SYMM_JOIN_OTHER:
-			rc = think(j);
-			break;
-		default:
-			rc = contest(j);
-			break;
-		}
-		if (rc != 0)
-			return rc;
-		proven = j->join.replace_generation || !symm_id_is_none(&j->join.replace) ||
-			 j->answer.generation.nonce == 0 || j->answer.generation.state == SYMM_FORMING;
-		if (proven && j->answer.what == SYMM_JOIN_OTHER)
+		if (at_once)
 			continue;
-		if (symm_now() >= j->deadline && !proven)
-			return symm_error(SYMM_EBUSY, "group %s belongs to an earlier run that has not ended", j->name);
 		symm_sleep(symm_jitter(sleep), INT64_MAX);
 		if (sleep < 50 * SYMM_NS_PER_MS)
 			sleep *= 2;
@@ -194,13 +223,19 @@ static int withdraw(struct joining *j, const struct symm_err *why)
 static int await_seal(struct joining *j)
 {
 	struct symm_verdict verdict = { SYMM_VERDICT_NONE, 0, -1, "" };
-	struct await await = { .context = j->context, .ks = &j->ks, .join = &j->join, .world_size = j->join.world, .name = j->name,
-			       .started = j->started, .deadline = j->deadline };
+	struct await await = { .context = j->context,
+			       .ks = &j->ks,
+			       .join = &j->join,
+			       .world_size = j->join.world,
+			       .name = j->name,
+			       .started = j->started,
+			       .deadline = j->deadline };
 	struct symm_err why;
 	int rc;
 
 	if (j->answer.what == SYMM_JOIN_SEALED)
 		return 0;
+	j->join.look_first = false;
 	rc = symm_await_verdict(&await, &verdict, &why);
 	if (rc != 0)
 		symm_err_take(&why, rc);
@@ -227,6 +262,8 @@ static int join(struct joining *j, struct group **group)
 		struct symm_err why;
 
 		/* The others believe that I am in: they must hear. */
+		symm_error_prefix(rc, "rank %d (%s, pid %d) cannot take part", j->self.rank, j->self.process.host,
+				  (int)j->self.process.pid);
 		symm_err_take(&why, rc);
 		symm_keyspace_fail(&j->ks, j->self.rank, &why);
 		symm_keyspace_leave(&j->ks, &j->self, 1, 1, symm_await_store_deadline(&j->ks));
@@ -246,7 +283,8 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	if (*world_size == SYMM_AUTO)
 		*world_size = context->world_size;
 	if (*rank == SYMM_AUTO || *world_size == SYMM_AUTO)
-		return symm_error(SYMM_EINVAL, "nobody has told the rank or the world size: give them, set SYMM_RANK and SYMM_WORLD_SIZE, or start under symmrun");
+		return symm_error(SYMM_EINVAL, "nobody has told the rank or the world size: give them, set SYMM_RANK "
+					       "and SYMM_WORLD_SIZE, or start under symmrun");
 	if (*world_size < 1 || *rank < 0 || *rank >= *world_size)
 		return symm_error(SYMM_EINVAL, "rank %d is not in a group of %d", *rank, *world_size);
 	if (symm_group_of(context, name) != NULL)
@@ -254,7 +292,8 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	return 0;
 }
 
-static int join_as(struct context *context, const char *name, int rank, int world_size, int64_t timeout_ms, struct group **group)
+static int join_as(struct context *context, const char *name, int rank, int world_size, int64_t timeout_ms,
+		   struct group **group)
 {
 	struct joining j = { .context = context, .name = name, .started = symm_now() };
 	int rc = check_arguments(context, name, &rank, &world_size);
@@ -269,6 +308,7 @@ static int join_as(struct context *context, const char *name, int rank, int worl
 	j.self.process = *symm_link_self();
 	j.join.member = &j.self;
 	j.join.world = world_size;
+	j.join.look_first = world_size > 1;
 	symm_random(&j.join.fresh, sizeof(j.join.fresh));
 	return join(&j, group);
 }
@@ -294,8 +334,8 @@ int symm_group_join(struct symm_context *handle, const char *name, int rank, int
 
 int symm_group_find(struct symm_context *handle, const char *name, struct symm_group **out)
 {
+	struct symm_group *group;
 	struct context *context;
-	struct group *group;
 	int rc;
 
 	if (name == NULL || out == NULL)
@@ -305,7 +345,7 @@ int symm_group_find(struct symm_context *handle, const char *name, struct symm_g
 		return symm_error_prefix(rc, "symm_group_find");
 	group = symm_group_of(context, name);
 	if (group != NULL)
-		*out = group->handle;
+		*out = group;
 	else
 		rc = symm_error(SYMM_ENOENT, "symm_group_find: this context has joined no group %s", name);
 	symm_handle_put(handle);

@@ -8,16 +8,16 @@
 #include <stdlib.h>
 
 struct lease {
-	struct group *group;  /* NULL once stopped */
+	struct group *group; /* NULL once stopped */
 	struct symm_loop *loop;
 	struct event *timer;
-	bool pending;         /* a refresh is on its way */
-	bool again;           /* another is wanted after it */
-	int64_t unbroken;     /* since when refreshes have followed each other within a lease; 0: not yet */
-	int64_t answered;     /* when the last was answered */
-	bool hurried;         /* a task is posted; atomic */
+	bool pending;     /* a refresh is on its way */
+	bool again;       /* another is wanted after it */
+	int64_t unbroken; /* since when refreshes have followed each other within a lease; 0: not yet */
+	int64_t answered; /* when the last was answered */
+	bool hurried;     /* a task is posted; atomic */
 	struct symm_task task;
-	int refs;             /* the group's, the refresh's, the posted task's */
+	int refs; /* the group's, the refresh's, the posted task's */
 };
 
 static void lease_unref(struct lease *lease)
@@ -61,6 +61,8 @@ static void hear(struct lease *lease, const struct symm_lease_answer *answer)
 		symm_err_set(&why, answer->failed.code, "%s", answer->failed.text);
 		symm_group_fail(group, answer->failed.rank, &why, false);
 	}
+	if (answer->members < group->world_size)
+		__atomic_store_n(&group->incomplete, true, __ATOMIC_RELEASE);
 	if (may_judge(lease))
 		for (size_t i = 0; i < answer->n_expired; i++)
 			symm_group_expired(group, answer->expired[i]);
@@ -92,7 +94,8 @@ static void refresh(struct lease *lease)
 	symm_doing_line(group->context, line, sizeof(line));
 	lease->pending = true;
 	__atomic_fetch_add(&lease->refs, 1, __ATOMIC_RELAXED);
-	if (symm_keyspace_refresh(&group->ks, &group->self, line, symm_now() + lease_ns(lease), refreshed, lease) != 0) {
+	if (symm_keyspace_refresh(&group->ks, &group->self, line, symm_now() + lease_ns(lease), refreshed, lease) !=
+	    0) {
 		lease->pending = false;
 		lease_unref(lease);
 	}

@@ -39,26 +39,46 @@ static void view_unlink(struct view *view)
 	*at = view->next;
 }
 
-/* The allocation is marked closing: nobody finds it any more. own: calls on the handle `held` that are the caller's. */
+/* Each view's group is held meanwhile: it may be left by another thread. */
+static void free_views(struct alloc *alloc)
+{
+	struct view *view;
+
+	while ((view = alloc->views) != NULL) {
+		struct group *group = view->group;
+		int rc;
+
+		symm_handle_get_closed(group->handle, SYMM_HANDLE_GROUP, &rc);
+		symm_memory_write();
+		alloc->views = view->next;
+		symm_memory_unlock();
+		symm_view_free(view);
+		symm_group_put(group);
+	}
+}
+
+/* The allocation is marked closing: nobody finds it any more; and ending: this thread alone does this. A call on the
+ * handle `held` is the caller's. */
 static int teardown(struct alloc *alloc, const struct symm_mem *held, int64_t deadline)
 {
 	int rc = await_busy(alloc, deadline);
 
 	for (struct view *view = alloc->views; view != NULL && rc == 0; view = view->next)
 		rc = symm_view_close(view, view->handle == held ? 1 : 0, deadline);
-	if (rc != 0)
+	if (rc != 0) {
+		symm_memory_write();
+		alloc->ending = false;
+		symm_memory_unlock();
 		return rc;
+	}
+	for (struct view *view = alloc->views; view != NULL; view = view->next)
+		symm_handle_retire(view->handle, view->handle == held ? 1 : 0);
+	if (held != NULL)
+		symm_handle_put(held);
+	free_views(alloc);
 	symm_memory_write();
 	symm_alloc_remove(alloc);
 	symm_memory_unlock();
-	if (held != NULL)
-		symm_handle_put(held);
-	while (alloc->views != NULL) {
-		struct view *view = alloc->views;
-
-		alloc->views = view->next;
-		symm_view_free(view);
-	}
 	symm_alloc_destroy(alloc);
 	return 0;
 }
@@ -71,8 +91,19 @@ static int64_t deadline_of(const struct alloc *alloc)
 	return deadline;
 }
 
-/* The allocation whose first address is ptr, marked: *last tells that it is to be torn down. */
-static int give_up_pointer(void *ptr, struct alloc **out, bool *last)
+/* With the lock held for writing: if nobody wants the allocation any more, and no other thread ends it, the caller has
+ * to tear it down. */
+static bool is_mine_to_end(struct alloc *alloc)
+{
+	if (is_wanted(alloc) || alloc->ending)
+		return false;
+	alloc->closing = true;
+	alloc->ending = true;
+	return true;
+}
+
+/* The allocation whose first address is ptr, marked: *last tells that it is to be torn down. SYMM_EBUSY: not now. */
+static int give_up_pointer(void *ptr, struct alloc **out, bool *last, int64_t *deadline)
 {
 	struct alloc *alloc;
 	int rc = 0;
@@ -83,11 +114,14 @@ static int give_up_pointer(void *ptr, struct alloc **out, bool *last)
 		rc = symm_error(SYMM_ENOENT, "%p is not the address of an allocation of symm_alloc", ptr);
 	else if (!alloc->active && !alloc->closing)
 		rc = symm_error(SYMM_ENOENT, "the allocation at %p has been freed", ptr);
+	else if (alloc->ending)
+		rc = symm_error(SYMM_EBUSY, "another thread is freeing the allocation at %p, or leaving a group that shares it",
+				ptr);
 	else
 		alloc->active = false;
-	*last = rc == 0 && !is_wanted(alloc);
-	if (*last)
-		alloc->closing = true;
+	*last = rc == 0 && is_mine_to_end(alloc);
+	if ((rc == 0 || rc == SYMM_EBUSY) && *deadline == 0)
+		*deadline = deadline_of(alloc);
 	*out = alloc;
 	symm_memory_unlock();
 	return rc;
@@ -96,14 +130,16 @@ static int give_up_pointer(void *ptr, struct alloc **out, bool *last)
 int symm_free(void *ptr)
 {
 	struct alloc *alloc;
+	int64_t deadline = 0;
 	bool last;
 	int rc = symm_fork_check();
 
 	if (ptr == NULL || rc != 0)
 		return rc;
-	rc = give_up_pointer(ptr, &alloc, &last);
+	while ((rc = give_up_pointer(ptr, &alloc, &last, &deadline)) == SYMM_EBUSY && symm_now() < deadline)
+		symm_sleep(SYMM_NS_PER_MS, deadline);
 	if (rc == 0 && last)
-		rc = teardown(alloc, NULL, deadline_of(alloc));
+		rc = teardown(alloc, NULL, deadline);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_free");
 }
 
@@ -139,9 +175,7 @@ int symm_mem_release(struct symm_mem *handle)
 		view->refs--;
 	else
 		rc = symm_error(SYMM_EINVAL, "symm_mem_release: the symm_mem has no reference to release");
-	last = rc == 0 && !is_wanted(alloc);
-	if (last)
-		alloc->closing = true;
+	last = rc == 0 && is_mine_to_end(alloc);
 	symm_memory_unlock();
 	if (!last) {
 		symm_view_put(view);
@@ -159,39 +193,65 @@ int symm_mem_release(struct symm_mem *handle)
 
 /* ---- leaving ---- */
 
-/* An allocation of another group goes on without this group's view. */
+/* An allocation of another group goes on without this group's view, unless nobody wants it any more then. */
 static int drop_view(struct view *view, int64_t deadline)
 {
+	struct alloc *alloc = view->alloc;
 	int rc = symm_view_close(view, 0, deadline);
+	bool last;
 
-	if (rc != 0)
-		return rc;
+	if (rc == 0) {
+		symm_handle_retire(view->handle, 0);
+		symm_memory_write();
+		view_unlink(view);
+		symm_memory_unlock();
+		symm_view_free(view);
+	}
 	symm_memory_write();
-	view_unlink(view);
+	alloc->ending = false;
+	last = rc == 0 && is_mine_to_end(alloc);
 	symm_memory_unlock();
-	symm_view_free(view);
-	return 0;
+	return last ? teardown(alloc, NULL, deadline) : rc;
+}
+
+/* The next allocation that the group has a part in, for this thread alone; NULL if there is none, or (SYMM_EBUSY) none
+ * to be had. */
+static struct alloc *take_alloc(struct group *group, int64_t deadline, int *rc)
+{
+	struct alloc *alloc;
+	bool taken;
+
+	for (;;) {
+		symm_memory_write();
+		alloc = symm_alloc_of_group(group);
+		taken = alloc != NULL && !alloc->ending;
+		if (taken) {
+			alloc->ending = true;
+			alloc->closing |= alloc->group == group;
+		}
+		symm_memory_unlock();
+		if (taken || alloc == NULL)
+			return alloc;
+		if (symm_now() >= deadline) {
+			*rc = symm_error(SYMM_EBUSY, "another thread is freeing an allocation of group %s", group->name);
+			return NULL;
+		}
+		symm_sleep(SYMM_NS_PER_MS, deadline);
+	}
 }
 
 static int drop_memory(struct group *group, int64_t deadline)
 {
+	struct alloc *alloc;
 	int rc = 0;
 
-	while (rc == 0) {
-		struct alloc *alloc;
-
-		symm_memory_write();
-		alloc = symm_alloc_of_group(group);
-		if (alloc != NULL && alloc->group == group)
-			alloc->closing = true;
-		symm_memory_unlock();
-		if (alloc == NULL)
-			break;
-		rc = alloc->group == group ? teardown(alloc, NULL, deadline) : drop_view(symm_view_of(alloc, group), deadline);
-	}
+	while (rc == 0 && (alloc = take_alloc(group, deadline, &rc)) != NULL)
+		rc = alloc->group == group ? teardown(alloc, NULL, deadline)
+					   : drop_view(symm_view_of(alloc, group), deadline);
 	return rc;
 }
 
+/* The group is this thread's alone. */
 static int leave(struct group *group, int64_t deadline)
 {
 	struct symm_group *handle = group->handle;
@@ -203,9 +263,13 @@ static int leave(struct group *group, int64_t deadline)
 		rc = symm_error(SYMM_EBUSY, "another thread is still in a call on group %s", group->name);
 	else
 		rc = drop_memory(group, deadline);
-	symm_handle_put(handle);
-	if (rc != 0)
+	if (rc != 0) {
+		symm_handle_put_alone(handle);
 		return rc;
+	}
+	/* A view that another thread has taken out of its allocation holds the group until it is freed. */
+	symm_handle_retire(handle, 1);
+	symm_handle_put(handle);
 	symm_arena_unref(group->arena);
 	symm_handle_free(handle);
 	symm_group_unmake(group, symm_now() + group->ks.lease_ms * SYMM_NS_PER_MS);
@@ -214,30 +278,39 @@ static int leave(struct group *group, int64_t deadline)
 
 int symm_group_leave(struct symm_group *handle)
 {
+	struct symm_context *context;
 	struct group *group;
 	int64_t deadline;
 	int rc;
 
 	if (handle == NULL)
 		return 0;
-	group = symm_handle_get_closed(handle, SYMM_HANDLE_GROUP, &rc);
+	group = symm_handle_get_alone(handle, SYMM_HANDLE_GROUP, &rc);
 	if (group == NULL)
 		return symm_error_prefix(rc, "symm_group_leave");
+	/* Held to the end, because the store is the context's: it may be closed by another thread. */
+	context = group->context->handle;
+	symm_handle_get_closed(context, SYMM_HANDLE_CONTEXT, &rc);
 	symm_context_deadline(group->context, 0, &deadline);
 	rc = leave(group, deadline);
+	symm_handle_put(context);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_group_leave");
 }
 
 int symm_group_leave_all(struct context *context, int64_t deadline)
 {
-	struct group *group;
+	struct symm_group *handle;
 	int rc = 0;
 
-	while (rc == 0 && (group = symm_group_of(context, NULL)) != NULL) {
-		int held;
+	while (rc == 0 && (handle = symm_group_of(context, NULL)) != NULL) {
+		struct group *group = symm_handle_get_alone(handle, SYMM_HANDLE_GROUP, &rc);
 
-		if (symm_handle_get_closed(group->handle, SYMM_HANDLE_GROUP, &held) != NULL)
+		if (group != NULL) {
 			rc = leave(group, deadline);
+		} else if (symm_now() < deadline) { /* another thread leaves it */
+			symm_sleep(SYMM_NS_PER_MS, deadline);
+			rc = 0;
+		}
 	}
 	return rc;
 }

@@ -47,22 +47,28 @@ static int cannot(struct meeting *m, int rc)
 
 /* ---- prepare ---- */
 
-/* The host of a rank elsewhere, for the error; asked for once something is wrong anyway. */
-static void name_host(struct meeting *m, int rank, char *out, size_t size)
+/* The host of a rank elsewhere, for the error; asked for once something is wrong anyway. False: it is a member no
+ * more. */
+static bool find_host(struct meeting *m, int rank, char *out, size_t size)
 {
 	struct symm_presence *members;
+	bool found = false;
 	size_t n;
 
 	snprintf(out, size, "another host");
 	if (m->group->world_size > 1024 ||
 	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks), &members, &n) != 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		if (members[i].member.rank == rank)
+		return true;
+	for (size_t i = 0; i < n && !found; i++) {
+		found = members[i].member.rank == rank;
+		if (found)
 			snprintf(out, size, "%s", members[i].member.process.host);
+	}
 	free(members);
+	return found;
 }
 
+/* A rank that left before we read who is here may have lived here: the wait for it will tell. */
 static int check_reachable(struct meeting *m)
 {
 	struct group *group = m->group;
@@ -71,9 +77,8 @@ static int check_reachable(struct meeting *m)
 	if (group->roster->n == (size_t)group->world_size)
 		return 0;
 	for (int rank = 0; rank < group->world_size; rank++) {
-		if (symm_group_local(group, rank, NULL) != NULL)
+		if (symm_group_local(group, rank, NULL) != NULL || !find_host(m, rank, host, sizeof(host)))
 			continue;
-		name_host(m, rank, host, sizeof(host));
 		return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
 				  rank, host, group->context->device_name);
 	}

@@ -112,11 +112,11 @@ int symm_stream_destroy(void *handle)
 
 	if (handle == NULL)
 		return 0;
-	stream = symm_handle_get(handle, SYMM_HANDLE_STREAM, &rc);
+	stream = symm_handle_get_alone(handle, SYMM_HANDLE_STREAM, &rc);
 	if (stream == NULL)
 		return symm_error_prefix(rc, "symm_stream_destroy");
 	symm_handle_close(handle);
-	symm_handle_drain(handle, 1, INT64_MAX);
+	symm_handle_retire(handle, 1);
 	symm_handle_put(handle);
 	symm_handle_free(handle);
 	rc = stream->device->ops->stream_destroy(stream->device, stream->raw);

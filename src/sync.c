@@ -17,26 +17,29 @@ static void finished(void *arg)
 	__atomic_fetch_sub(&view->pending, 1, __ATOMIC_RELEASE);
 }
 
-/* The first peer that has freed the allocation, in words. */
+/* Who has freed the allocation, in words: this rank, or the first peer that op concerns. */
 static int tell_closed(const struct view *view, const struct symm_sync_op *op)
 {
-	uint32_t peer = op->peer;
+	uint32_t world = (uint32_t)view->group->world_size, peer = op->peer;
 	char name[128];
 
-	for (uint32_t i = 0; op->kind == SYMM_OP_BARRIER && i < (uint32_t)view->group->world_size; i++)
-		if (symm_sync_state(view->sync, i) == SYMM_STATE_CLOSED)
-			peer = i;
+	if (symm_sync_state(view->sync, (uint32_t)view->group->rank) == SYMM_STATE_CLOSED)
+		return symm_error(SYMM_ESTALE, "this rank has freed the allocation");
+	if (op->kind == SYMM_OP_BARRIER)
+		for (peer = 0; peer < world - 1 && symm_sync_state(view->sync, peer) != SYMM_STATE_CLOSED; peer++)
+			;
 	return symm_error(SYMM_ESTALE, "%s has freed the allocation",
 			  symm_group_rank_name(view->group, (int)peer, name, sizeof(name)));
 }
 
 static int result(const struct view *view, const struct symm_sync_op *op, int code)
 {
+	int rc;
+
 	if (code == 0 || op->kind == SYMM_OP_COPY)
 		return code;
-	if (code == SYMM_ESTALE)
-		return tell_closed(view, op);
-	return symm_group_check(view->group);
+	rc = symm_group_check(view->group);
+	return rc != 0 ? rc : tell_closed(view, op);
 }
 
 static int enqueue(struct view *view, const struct symm_sync_op *op, void *stream)

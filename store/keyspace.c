@@ -255,7 +255,8 @@ int symm_generation_parse(const struct symm_keyspace *ks, const struct symm_repl
 		if (!symm_reply_int(symm_reply_at(reply, first + 3), &world) || world < 1 || world > SYMM_WORLD_LIMIT)
 			return symm_keyspace_damaged(ks, "group", "field world is not a world size");
 		if (!symm_reply_int(symm_reply_at(reply, first + 4), &sealed))
-			return symm_keyspace_damaged(ks, "group", "the script's answer does not tell whether it was sealed");
+			return symm_keyspace_damaged(ks, "group",
+						     "the script's answer does not tell whether it was sealed");
 		g.world = (int)world;
 		g.sealed = sealed != 0;
 	}

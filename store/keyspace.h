@@ -60,12 +60,14 @@ struct symm_join {
 	/* I have proven all members of the sealed or failed generation `expected` dead, or it failed while forming. */
 	bool replace_generation;
 	struct symm_id replace; /* I have proven this incarnation of my rank in the forming generation dead; none: no */
+	bool look_first;        /* LAST rather than SEALED: I have not looked yet whether the other members live */
 };
 struct symm_join_answer {
 	enum {
 		SYMM_JOIN_ENTERED, /* I am a member of the forming generation; wait for verdict 0 */
 		SYMM_JOIN_SEALED,  /* I am a member, and all are there */
 		SYMM_JOIN_OTHER,   /* the current generation is not as expected: see generation, think again */
+		SYMM_JOIN_LAST,    /* I am not in, and would complete the group: for look_first */
 		SYMM_JOIN_TAKEN,   /* my rank belongs to another incarnation in the forming generation: see holder */
 		SYMM_JOIN_FAILED   /* it failed while forming: verdict. One that failed later is SEALED or OTHER */
 	} what;
@@ -83,7 +85,8 @@ struct symm_join_answer {
  * figures. ks->nonce becomes that of answer->generation. */
 int symm_keyspace_join(struct symm_keyspace *ks, const struct symm_join *join, int64_t deadline,
 		       struct symm_join_answer *answer);
-/* Takes a joiner out of the forming generation, at its deadline. *sealed: too late, it has joined. */
+/* Takes a joiner out of the forming generation: me at my deadline, or one proven dead. *sealed: too late, it has
+ * joined. */
 int symm_keyspace_unjoin(struct symm_keyspace *ks, const struct symm_member *member, int64_t deadline, bool *sealed);
 /* Leaves for good; the last to leave deletes every key of the group, those of rendezvous first to seq among them. */
 int symm_keyspace_leave(struct symm_keyspace *ks, const struct symm_member *member, uint64_t first, uint64_t seq,
@@ -128,6 +131,7 @@ void symm_keyspace_fail(struct symm_keyspace *ks, int rank, const struct symm_er
 struct symm_lease_answer {
 	struct symm_err err; /* code: the store did not answer, SYMM_ESTALE, or SYMM_ENOENT (my membership is gone) */
 	struct symm_verdict failed; /* what FAILED: the group has failed */
+	int members;                /* how many there are: fewer than the world size, once some have left */
 	const int *expired;         /* ranks whose lease has run out */
 	size_t n_expired;
 };

@@ -41,20 +41,20 @@ static void join_call(const struct symm_keyspace *ks, const struct symm_join *jo
 	symm_command_int(command, join->replace_generation);
 	symm_id_format(&join->replace, text->replace);
 	symm_command_text(command, symm_id_is_none(&join->replace) ? "" : text->replace);
+	symm_command_int(command, join->look_first);
 }
 
 static int join_word_parse(const struct symm_keyspace *ks, const struct symm_reply *reply, struct symm_join_answer *a)
 {
-	static const char *const words[] = { [SYMM_JOIN_ENTERED] = "entered",
-					     [SYMM_JOIN_SEALED] = "sealed",
-					     [SYMM_JOIN_OTHER] = "other",
-					     [SYMM_JOIN_TAKEN] = "taken",
-					     [SYMM_JOIN_FAILED] = "failed" };
+	static const char *const words[] = {
+		[SYMM_JOIN_ENTERED] = "entered", [SYMM_JOIN_SEALED] = "sealed", [SYMM_JOIN_OTHER] = "other",
+		[SYMM_JOIN_LAST] = "last",       [SYMM_JOIN_TAKEN] = "taken",   [SYMM_JOIN_FAILED] = "failed"
+	};
 	const char *word = symm_reply_text(symm_reply_at(reply, 0), NULL);
 
-	for (int i = 0; word && i < 5; i++)
+	for (size_t i = 0; word && i < sizeof(words) / sizeof(words[0]); i++)
 		if (strcmp(word, words[i]) == 0) {
-			a->what = i;
+			a->what = (int)i;
 			return SYMM_OK;
 		}
 	return symm_keyspace_damaged(ks, "group", "the join's answer is none");
@@ -354,6 +354,7 @@ static int refresh_parse(const struct symm_keyspace *ks, const struct symm_reply
 			 struct symm_lease_answer *answer, int *expired)
 {
 	size_t length = 0, count = symm_reply_count(reply);
+	int64_t members;
 	int rc = symm_keyspace_status(ks, reply, NULL);
 	const char *state = symm_reply_text(symm_reply_at(reply, 1), NULL),
 		   *why = symm_reply_text(symm_reply_at(reply, 2), &length);
@@ -364,10 +365,13 @@ static int refresh_parse(const struct symm_keyspace *ks, const struct symm_reply
 		return symm_keyspace_damaged(ks, "group", "fields state and why are no texts");
 	if (strcmp(state, "failed") == 0 && !symm_failure_parse(why, length, &answer->failed))
 		return symm_keyspace_damaged(ks, "group", "field why is not \"CODE RANK TEXT\"");
-	for (size_t i = 3; i < count && !rc; i++)
-		rc = symm_rank_parse(ks, "leases", symm_reply_at(reply, i), SYMM_WORLD_LIMIT, &expired[i - 3]);
+	if (!symm_reply_int(symm_reply_at(reply, 3), &members) || members < 0 || members > SYMM_WORLD_LIMIT)
+		return symm_keyspace_damaged(ks, "members", "their number is none");
+	for (size_t i = 4; i < count && !rc; i++)
+		rc = symm_rank_parse(ks, "leases", symm_reply_at(reply, i), SYMM_WORLD_LIMIT, &expired[i - 4]);
+	answer->members = (int)members;
 	answer->expired = expired;
-	answer->n_expired = count - 3;
+	answer->n_expired = count - 4;
 	return rc;
 }
 

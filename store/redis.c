@@ -1,5 +1,6 @@
 #include "redis_internal.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

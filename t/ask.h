@@ -1,4 +1,5 @@
-/* ask.h: what tests of failures share: Redis asked behind the library's back, clocks, and how much a slow build may take. */
+/* ask.h: what tests of failures share: Redis asked behind the library's back, clocks, and how much a slow build may
+ * take. */
 #ifndef ASK_H
 #define ASK_H
 

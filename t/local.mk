@@ -5,13 +5,20 @@ t_libtap_a_SOURCES = t/tap/ranks.c t/tap/redis.c t/tap/tap.c t/tap/tap.h
 AM_DEFAULT_SOURCE_EXT = .c
 LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
+	t/arguments.t \
 	t/device.t \
+	t/faults.t \
 	t/group.t \
 	t/keyspace.t \
 	t/keyspace_redis.t \
+	t/leaks.t \
 	t/link.t \
 	t/link_raw.t \
 	t/loop.t \
+	t/memory.t \
+	t/rendezvous.t \
+	t/restart.t \
+	t/signals.t \
 	t/store.t \
 	t/store_fake.t \
 	t/sync.t \
@@ -20,9 +27,32 @@ c_tests = \
 	t/wire.t
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
+t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h
+# The calls at which its ranks die or lack memory.
+t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h
+t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=symm_block_create \
+	-Wl,--wrap=symm_export_begin \
+	-Wl,--wrap=symm_keyspace_join \
+	-Wl,--wrap=symm_keyspace_members \
+	-Wl,--wrap=symm_keyspace_poll \
+	-Wl,--wrap=symm_keyspace_publish \
+	-Wl,--wrap=symm_keyspace_vote \
+	-Wl,--wrap=symm_lease_start \
+	-Wl,--wrap=symm_link_get \
+	-Wl,--wrap=symm_pull_begin \
+	-Wl,--wrap=symm_pull_finish \
+	-Wl,--wrap=symm_roster_get \
+	-Wl,--wrap=symm_span_map \
+	-Wl,--wrap=symm_view_make
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
+t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h
+t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h
+t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h
+t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h
+t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 

@@ -2,6 +2,7 @@
 #include "sync_cases.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,8 +71,11 @@ static void caller_start(struct caller *caller)
 
 	if (pthread_create(&caller->thread, NULL, caller_run, caller) != 0)
 		tap_bail("no thread");
-	while ((symm_flag_load(bell) & 1) == 0)
+	for (int ms = 0; (symm_flag_load(bell) & 1) == 0; ms++) {
+		if (ms == 10000)
+			tap_bail("op %u did not go to sleep", caller->op);
 		nap(1);
+	}
 }
 
 static int caller_end(struct caller *caller)
@@ -184,16 +188,19 @@ static void test_timeout(uint32_t op, uint32_t missing)
 
 static void test_gone(uint32_t op, uint32_t how)
 {
+	struct caller other;
 	struct trio trio;
 	char *before;
 
 	trio_open(&trio);
+	other = (struct caller){ trio.s[0], SYMM_SYNC_WAIT_SIGNAL, 2, 9, 1, 0 };
 	before = malloc(symm_sync_layout(3).bytes);
 	is_int(symm_sync_put_signal(trio.s[1], 0, 9, 0), 0, "rank 1 signals");
 	memcpy(before, trio.s[0]->slot[1], symm_sync_layout(3).bytes);
 	trio.s[0]->group->gone[1] = how;
+	caller_start(&other);
 	is_int(symm_sync_put_signal(trio.s[2], 0, 9, 0), 0, "rank 2 signals");
-	is_int(symm_sync_wait_signal(trio.s[0], 2, 9, PATIENCE), 0, "rank 1 is gone: rank 2 is still heard");
+	is_int(caller_end(&other), 0, "rank 1 is gone: rank 2 is still waited for and heard");
 	is_int(symm_sync_put_signal(trio.s[0], 2, 9, PATIENCE), 0, "and signalled");
 	if (op == SYMM_SYNC_WAIT_SIGNAL)
 		is_int(symm_sync_wait_signal(trio.s[0], 1, 9, PATIENCE), 0, "what rank 1 signalled before counts");
@@ -235,7 +242,8 @@ static void test_closed(void)
 	is_int(symm_sync_put_signal(trio.s[1], 0, 0, 0), 0, "rank 1 signals, then closes");
 	symm_sync_tell(trio.s[1], SYMM_STATE_CLOSED);
 	is_int(symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE), 0, "what came before counts");
-	for (int i = 0; i < 2; i++) {
+	for (int left = 0; left <= 1; left++) {
+		trio.s[0]->group->gone[1] = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
 		is_int(symm_sync_barrier(trio.s[0], 1, PATIENCE), SYMM_SYNC_CLOSED, "a barrier with a closed rank");
 		is_int(symm_sync_put_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a put to it");
 		is_int(symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a wait for it");
@@ -268,6 +276,33 @@ static void test_ended_by_host(uint32_t op)
 	is_int(caller_end(&fails), why.code, "op %u ends with the code", op);
 	is_record(trio.s[2], why.op, why.channel, why.peer, why.missing, why.code);
 	trio_close(&trio);
+}
+
+static void *put_and_fail(void *arg)
+{
+	struct trio *trio = arg;
+
+	symm_sync_put_signal(trio->s[1], 0, 0, 0);
+	symm_sync_tell(trio->s[1], SYMM_STATE_FAILED);
+	return NULL;
+}
+
+/* Whoever looks for the word, then for failures, may miss both the word and that it came first: not once in many times. */
+static void test_satisfied_wins(void)
+{
+	struct trio trio;
+	pthread_t thread;
+	int lost = 0;
+
+	for (int i = 0; i < 3000; i++) {
+		trio_open(&trio);
+		if (pthread_create(&thread, NULL, put_and_fail, &trio) != 0)
+			tap_bail("no thread");
+		lost += symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE) != 0;
+		pthread_join(thread, NULL);
+		trio_close(&trio);
+	}
+	is_int(lost, 0, "a signal that came before a failure counts");
 }
 
 static void test_misuse(void)
@@ -431,6 +466,7 @@ int main(void)
 	}
 	test_leave_after_barrier();
 	test_closed();
+	test_satisfied_wins();
 	test_misuse();
 	test_generation();
 	test_wake();

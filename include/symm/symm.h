@@ -127,7 +127,8 @@ struct symm_alloc_options {
 #define SYMM_ALLOC_OPTIONS_INIT \
 	{ sizeof(struct symm_alloc_options), NULL, 0, 0 }
 
-/* Allocates bytes of symmetric memory, zero-filled, for a rendezvous with the group. Local. options may be NULL. */
+/* Allocates bytes of symmetric memory for a rendezvous with the group: zero-filled, but for a cached persistent block, which
+ * keeps what it held. Local. options may be NULL. */
 SYMM_API int symm_alloc(struct symm_group *group, size_t bytes, const struct symm_alloc_options *options, void **ptr);
 /* Ends the use of an allocation, by its first address. Local: waits for no peer. NULL is fine. A persistent one stays cached. */
 SYMM_API int symm_free(void *ptr);

@@ -2,7 +2,8 @@
 -- KEYS: 1 group, 2 members, 3 leases, 4 doing, 5 events; 6 host set and 7 verdict 0 of the expected generation;
 --       8 host set and 9 verdict 0 of the fresh one
 -- ARGV: 1 expected nonce, 2 fresh nonce, 3 rank, 4 incarnation, 5 record, 6 world size, 7 lease in ms, 8 lifetime of
---       the keys in ms, 9 "1": replace the generation, 10 the incarnation to replace, or ""
+--       the keys in ms, 9 "1": replace the generation, 10 the incarnation to replace, or "", 11 "1": do not complete the
+--       group, answer "last" instead
 -- Answer: {word, nonce, number, state, world size, 1 if it was sealed else 0, why it failed, record of my rank's holder,
 --         ms left of its lease}
 pcall(redis.replicate_commands)
@@ -97,4 +98,5 @@ if held == incarnation then -- a long wait for the others: its caller comes agai
 	return answer('entered')
 end
 if holder and held ~= ARGV[10] then return answer('taken', holder) end
+if ARGV[11] == '1' and redis.call('HLEN', members) + (holder and 0 or 1) == tonumber(world) then return answer('last') end
 return enter()

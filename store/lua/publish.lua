@@ -34,9 +34,17 @@ local function judge(mine)
 	if redis.call('HLEN', arrived) == tonumber(world) then return 'go' end
 end
 
+-- Who comes with a digest has done with the rendezvous before. Who comes without, to say that it cannot take part, may have
+-- another thread that still waits there.
+local function all_take_part()
+	for _, value in ipairs(redis.call('HVALS', arrived)) do
+		if #value <= 33 then return false end
+	end
+	return true
+end
+
 local function write(word, why)
 	redis.call('SET', verdict, nonce .. ' ' .. word .. (why and ' ' .. why or ''), 'PX', lifetime)
-	if word == 'go' then redis.call('DEL', KEYS[6], KEYS[7], KEYS[8]) end
 	redis.call('XADD', events, 'MAXLEN', '~', '1000', '*', 'event', word, 'rank', rank, 'text',
 		'rendezvous ' .. seq .. (why and ': ' .. why or ''))
 	redis.call('PEXPIRE', events, ARGV[9])
@@ -51,4 +59,8 @@ if redis.call('EXISTS', verdict) == 0 then
 	local word, why = judge(standing:sub(34))
 	if word then write(word, why) end
 end
-return {'ok', redis.call('GET', verdict) or ''}
+local stands = redis.call('GET', verdict) or ''
+if redis.call('HLEN', arrived) == tonumber(world) and (stands == nonce .. ' go' or all_take_part()) then
+	redis.call('DEL', KEYS[6], KEYS[7], KEYS[8])
+end
+return {'ok', stands}
