@@ -174,18 +174,20 @@ static inline void symm_sync_wake(const struct symm_sync *s, uint32_t owner)
 		symm_bell_ring(symm_sync_bell(s, &layout, owner, channel));
 }
 
-/* Tells all ranks our state, SYMM_STATE_CLOSED or SYMM_STATE_FAILED, and wakes everybody who waits. To ourselves too: our
- * own waits on what we close end. */
+/* Tells one rank our state, SYMM_STATE_CLOSED or SYMM_STATE_FAILED, and wakes it if it waits. */
+static inline void symm_sync_tell_one(const struct symm_sync *s, uint32_t peer, uint32_t state)
+{
+	struct symm_sync_layout layout = symm_sync_layout(s->group->world_size);
+
+	symm_word_publish(symm_sync_at(s, peer, layout.state, SYMM_SYNC_WORD, s->group->rank), symm_sync_word(s->group, state));
+	symm_sync_wake(s, peer);
+}
+
+/* Tells all ranks, ourselves too. */
 static inline void symm_sync_tell(const struct symm_sync *s, uint32_t state)
 {
-	const struct symm_sync_group *group = s->group;
-	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
-
-	for (uint32_t peer = 0; peer < group->world_size; peer++) {
-		symm_word_publish(symm_sync_at(s, peer, layout.state, SYMM_SYNC_WORD, group->rank),
-				  symm_sync_word(group, state));
-		symm_sync_wake(s, peer);
-	}
+	for (uint32_t peer = 0; peer < s->group->world_size; peer++)
+		symm_sync_tell_one(s, peer, state);
 }
 
 /* 0, or the code with which the group failed. */

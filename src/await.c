@@ -11,9 +11,13 @@
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
 #define NAMED 4
 
-int64_t symm_await_store_deadline(const struct symm_keyspace *ks)
+int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline)
 {
-	return symm_now() + ks->lease_ms * SYMM_NS_PER_MS;
+	int64_t now = symm_now(), lease = ks->lease_ms * SYMM_NS_PER_MS;
+
+	if (deadline > now)
+		deadline = now;
+	return deadline + lease > now + lease / 10 ? deadline + lease : now + lease / 10;
 }
 
 static size_t describe(const struct symm_presence *who, char *out, size_t size)
@@ -42,13 +46,13 @@ static void add_missing(const struct symm_presence *who, size_t n, size_t missin
 		snprintf(why->text + used, sizeof(why->text) - used, "; and %zu more", missing - NAMED);
 }
 
-void symm_await_name_missing(struct await *await, struct symm_err *why)
+static void name_missing(struct await *await, struct symm_err *why)
 {
 	struct symm_presence who[NAMED];
 	size_t missing;
 	bool voting;
 
-	if (symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who,
+	if (symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks, await->deadline), who,
 				  NAMED, &missing, &voting) == 0)
 		add_missing(who, missing < NAMED ? missing : NAMED, missing, why);
 }
@@ -71,7 +75,7 @@ static bool gone_is_missing(struct await *await, struct symm_err *why)
 	char name[128];
 
 	if (who == NULL ||
-	    symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks), who,
+	    symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks, await->deadline), who,
 				  (size_t)await->world_size, &missing, &voting) != 0)
 		missing = 0;
 	for (size_t i = 0; i < missing && !found; i++) {
@@ -110,7 +114,7 @@ static void say_timeout(struct await *await, struct symm_err *why)
 		symm_err_set(why, SYMM_ETIMEDOUT, "rendezvous %llu of group %s: %s timed out after %.1f s",
 			     (unsigned long long)await->seq, await->name,
 			     await->voting ? "the vote" : "the wait for its ranks", seconds);
-	symm_await_name_missing(await, why);
+	name_missing(await, why);
 }
 
 /* Why the verdict will never come by itself. */
@@ -149,11 +153,14 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 		return 0;
 	*refreshed = symm_now();
 	again = *await->ks;
-	rc = symm_keyspace_join(&again, await->join, symm_await_store_deadline(&again), &answer);
+	rc = symm_keyspace_join(&again, await->join, symm_await_store_deadline(&again, await->deadline), &answer);
+	if (rc == 0 && answer.what == SYMM_JOIN_TAKEN)
+		return symm_error(SYMM_EEXIST, "rank %d of group %s was taken for dead, and pid %d on %s came in its place",
+				  answer.holder.rank, await->name, (int)answer.holder.process.pid, answer.holder.process.host);
 	if (rc != 0 || answer.what != SYMM_JOIN_OTHER)
 		return rc;
 	/* It may have failed, and been replaced since: then its verdict is still there. */
-	rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks), verdict);
+	rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks, await->deadline), verdict);
 	if (rc != 0 || verdict->what != SYMM_VERDICT_NONE)
 		return rc;
 	return symm_error(SYMM_ESTALE, "the store %s has lost group %s while it was forming",
@@ -180,7 +187,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 			told = true;
 			symm_group_tell_doing(await->context);
 		}
-		rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks), verdict);
+		rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks, await->deadline), verdict);
 		if (rc != 0)
 			return rc;
 	}

@@ -16,12 +16,11 @@ struct await {
 	bool voting;          /* all have come: the votes are awaited */
 };
 
-/* When a call of the store that is made now must be answered: the data path can wait for a lease, not for ever. */
-int64_t symm_await_store_deadline(const struct symm_keyspace *ks);
+/* When a call of the store that is made now must be answered, on behalf of a call of ours with that deadline: a lease from now, or from the
+ * deadline, whichever is earlier; a tenth of a lease at least, for a process that was stopped itself. */
+int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline);
 /* Polls until the verdict is final, or for !voting "go", or a reason comes up why it never will be: a member is gone or has failed,
  * the group is being left, the deadline. *why: that reason (code 0: the verdict is there). Returns an error only if the store does not answer. */
 int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why);
-/* "Missing: rank 2 (host b, pid 7), now in ...; rank 3 (not there)" from the store, into why->text after what stands there. */
-void symm_await_name_missing(struct await *await, struct symm_err *why);
 
 #endif

@@ -91,8 +91,8 @@ static int configure(struct context *context, const struct symm_options *options
 		return symm_error(SYMM_EINVAL, "the job name is longer than %d characters", SYMM_NAME_MAX);
 	if ((rc = symm_name_check("job", context->job)) != 0 || (rc = check_rank(context)) != 0)
 		return rc;
-	if (options->timeout_ms < 0 || options->lease_ms < 0)
-		return symm_error(SYMM_EINVAL, "timeout_ms and lease_ms may not be negative");
+	if (options->timeout_ms < 0 || options->lease_ms < 0 || options->lease_ms > SYMM_LAUNCH_MS_MAX)
+		return symm_error(SYMM_EINVAL, "timeout_ms and lease_ms may not be negative, nor lease_ms more than %lld", SYMM_LAUNCH_MS_MAX);
 	if ((rc = symm_launch_ms("SYMM_TIMEOUT_MS", 60000, &context->timeout_ms)) != 0 ||
 	    (rc = symm_launch_ms("SYMM_LEASE_MS", 10000, &context->lease_ms)) != 0)
 		return rc;
@@ -174,6 +174,20 @@ int symm_open(const struct symm_options *options, struct symm_context **out)
 	return 0;
 }
 
+/* Joins under way end before the groups are left, threads that leave one after. */
+static int leave_groups(struct context *context, int64_t deadline)
+{
+	int rc = 0;
+
+	for (int pass = 0; pass < 2 && rc == 0; pass++) {
+		if (!symm_handle_drain(context->handle, 1, deadline))
+			rc = symm_error(SYMM_EBUSY, "another thread is still in a call on this context");
+		else if (pass == 0)
+			rc = symm_group_leave_all(context, deadline);
+	}
+	return rc;
+}
+
 int symm_close(struct symm_context *handle)
 {
 	struct context *context;
@@ -184,15 +198,13 @@ int symm_close(struct symm_context *handle)
 		return 0;
 	context = symm_handle_get_alone(handle, SYMM_HANDLE_CONTEXT, &rc);
 	if (context == NULL)
-		return rc;
+		return symm_error_prefix(rc, "symm_close");
 	symm_context_deadline(context, 0, &deadline);
 	symm_handle_close(handle);
-	rc = symm_group_leave_all(context, deadline);
-	if (rc == 0 && !symm_handle_drain(handle, 1, deadline))
-		rc = symm_error(SYMM_EBUSY, "symm_close: another thread is still in a call on this context");
+	rc = leave_groups(context, deadline);
 	if (rc != 0) {
 		symm_handle_put_alone(handle);
-		return rc;
+		return symm_error_prefix(rc, "symm_close");
 	}
 	symm_handle_retire(handle, 1);
 	symm_handle_put(handle);

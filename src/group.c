@@ -59,7 +59,7 @@ bool symm_group_lives_here(const struct symm_id *incarnation)
 	return group != NULL;
 }
 
-const struct symm_member *symm_group_local(const struct group *group, int rank, size_t *index)
+const struct symm_member *symm_group_local(const struct group *group, int rank)
 {
 	size_t low = 0, high = group->roster->n;
 
@@ -73,14 +73,12 @@ const struct symm_member *symm_group_local(const struct group *group, int rank, 
 	}
 	if (low == group->roster->n || group->roster->member[low].rank != rank)
 		return NULL;
-	if (index != NULL)
-		*index = low;
 	return &group->roster->member[low];
 }
 
 const char *symm_group_rank_name(const struct group *group, int rank, char *out, size_t size)
 {
-	const struct symm_member *member = symm_group_local(group, rank, NULL);
+	const struct symm_member *member = symm_group_local(group, rank);
 
 	if (member != NULL)
 		snprintf(out, size, "rank %d (%s, pid %d)", rank, member->process.host, (int)member->process.pid);
@@ -149,7 +147,7 @@ void symm_group_set_stale(struct group *group)
 
 void symm_group_expired(struct group *group, int rank)
 {
-	if (rank >= 0 && rank < group->world_size && symm_group_local(group, rank, NULL) == NULL)
+	if (rank >= 0 && rank < group->world_size && symm_group_local(group, rank) == NULL)
 		mark_gone(group, rank, SYMM_GONE_DIED);
 }
 
@@ -277,7 +275,7 @@ static void hook_died(const struct symm_id *process)
 /* Believed only from the process in which that rank of the group lives. */
 static bool speaks_for(const struct group *group, const struct symm_id *process, int rank)
 {
-	const struct symm_member *member = symm_group_local(group, rank, NULL);
+	const struct symm_member *member = symm_group_local(group, rank);
 
 	return member != NULL && symm_id_equal(&member->process.id, process);
 }
@@ -486,8 +484,8 @@ void symm_group_unmake(struct group *group, int64_t deadline)
 	for (size_t i = 0; i < group->roster->n; i++)
 		if (group->link[i] != NULL)
 			symm_link_notify(group->link[i], &notice);
-	symm_lease_stop(group->lease);
 	remove_from_all(group);
+	symm_lease_stop(group->lease);
 	leave_store(group, deadline);
 	drop_links(group);
 	free_sync(group);
@@ -507,11 +505,12 @@ static void turn_remove(struct group *group, struct turn *turn)
 	pthread_cond_broadcast(&group->turn_changed);
 }
 
-static bool is_queued(const struct group *group, const struct turn *turn)
+/* By its number: its thread may be back with another collective at the same place of its stack. */
+static bool is_queued(const struct group *group, uint64_t seq)
 {
 	struct turn *other = group->turns;
 
-	while (other != NULL && other != turn)
+	while (other != NULL && other->seq != seq)
 		other = other->next;
 	return other != NULL;
 }
@@ -525,12 +524,12 @@ static struct turn *same_key(const struct group *group, const void *key)
 	return turn;
 }
 
-/* Until turn is the first, or, with gone, until it is not in the queue. */
-static int turn_wait(struct group *group, const struct turn *turn, bool gone, int64_t deadline)
+/* Until turn number seq is the first, or, with gone, until it is not in the queue. */
+static int turn_wait(struct group *group, uint64_t seq, bool gone, int64_t deadline)
 {
 	struct timespec at = { deadline / 1000000000, deadline % 1000000000 };
 
-	while (gone ? is_queued(group, turn) : group->turns != turn) {
+	while (gone ? is_queued(group, seq) : group->turns->seq != seq) {
 		if (symm_now() >= deadline)
 			return symm_error(SYMM_ETIMEDOUT, "another thread's collective on group %s had not ended at the deadline",
 					  group->name);
@@ -549,14 +548,14 @@ int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn, b
 	same = same_key(group, turn->key);
 	*needless = same != NULL || done(turn, group);
 	if (*needless) {
-		rc = same != NULL ? turn_wait(group, same, true, deadline) : 0;
+		rc = same != NULL ? turn_wait(group, same->seq, true, deadline) : 0;
 	} else {
 		turn->seq = ++group->seq;
 		turn->next = NULL;
 		while (*at != NULL)
 			at = &(*at)->next;
 		*at = turn;
-		rc = turn_wait(group, turn, false, deadline);
+		rc = turn_wait(group, turn->seq, false, deadline);
 		if (rc != 0)
 			turn_remove(group, turn);
 	}
@@ -568,6 +567,14 @@ void symm_group_exit(struct group *group, struct turn *turn)
 {
 	pthread_mutex_lock(&group->lock);
 	turn_remove(group, turn);
+	pthread_mutex_unlock(&group->lock);
+}
+
+void symm_group_left_keys(struct group *group, uint64_t seq)
+{
+	pthread_mutex_lock(&group->lock);
+	if (group->unswept == 0 || seq < group->unswept)
+		group->unswept = seq;
 	pthread_mutex_unlock(&group->lock);
 }
 

@@ -85,7 +85,7 @@ void symm_group_fail(struct group *group, int rank, const struct symm_err *why, 
 /* What a rank of a group is called in errors: "rank 3 (host a, pid 12)". */
 const char *symm_group_rank_name(const struct group *group, int rank, char *out, size_t size);
 /* The member of that rank if it is on this host. */
-const struct symm_member *symm_group_local(const struct group *group, int rank, size_t *index);
+const struct symm_member *symm_group_local(const struct group *group, int rank);
 /* SYMM_GONE_... of a rank. */
 uint32_t symm_group_gone(const struct group *group, int rank);
 
@@ -95,6 +95,8 @@ uint32_t symm_group_gone(const struct group *group, int rank);
 int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn, bool (*done)(const struct turn *turn, struct group *group),
 		     bool *needless);
 void symm_group_exit(struct group *group, struct turn *turn);
+/* Rendezvous seq has failed: its keys are swept when the group is left. */
+void symm_group_left_keys(struct group *group, uint64_t seq);
 void symm_group_add_bell(struct group *group, struct bell *bell);
 void symm_group_remove_bell(struct group *group, struct bell *bell);
 /* A rank's lease has run out; believed if the rank is on another host. */

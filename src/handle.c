@@ -116,6 +116,7 @@ static bool slow_barrier; /* no membarrier: each call fences for itself */
 
 static void give_back_list(void *list)
 {
+	mine = NULL; /* what ends this thread after us may call once more */
 	__atomic_store_n(&((struct inside *)list)->taken, 0, __ATOMIC_RELEASE);
 }
 
@@ -286,13 +287,6 @@ void symm_handle_close(const void *handle)
 	unsigned generation;
 
 	__atomic_fetch_or(&slot_of(handle, &generation)->state, CLOSED, __ATOMIC_ACQ_REL);
-}
-
-void symm_handle_reopen(const void *handle)
-{
-	unsigned generation;
-
-	__atomic_fetch_and(&slot_of(handle, &generation)->state, ~CLOSED, __ATOMIC_ACQ_REL);
 }
 
 bool symm_handle_drain(const void *handle, unsigned own, int64_t deadline)

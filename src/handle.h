@@ -31,8 +31,6 @@ void symm_handle_put_alone(const void *handle);
 bool symm_handle_is(const void *handle);
 /* Refuses new calls from now on. */
 void symm_handle_close(const void *handle);
-/* Accepts calls again. */
-void symm_handle_reopen(const void *handle);
 /* Waits until at most `own` calls are inside; false at the deadline. */
 bool symm_handle_drain(const void *handle, unsigned own, int64_t deadline);
 /* There is no way back: refuses destructors as well, and waits until at most `own` calls are inside. */

@@ -85,7 +85,7 @@ static int judge_members(struct joining *j, uint64_t nonce, bool *all_dead)
 
 	watch(j, nonce);
 	theirs.nonce = nonce;
-	rc = symm_keyspace_members(&theirs, symm_await_store_deadline(&j->ks), &members, &n);
+	rc = symm_keyspace_members(&theirs, symm_await_store_deadline(&j->ks, j->deadline), &members, &n);
 	if (rc != 0)
 		return rc == SYMM_ESTALE ? 0 : rc;
 	for (size_t i = 0; i < n && rc == 0; i++) {
@@ -135,12 +135,12 @@ static int bury(struct joining *j)
 	int rc;
 
 	watch(j, j->answer.generation.nonce);
-	rc = symm_keyspace_members(&theirs, symm_await_store_deadline(&j->ks), &members, &n);
+	rc = symm_keyspace_members(&theirs, symm_await_store_deadline(&j->ks, j->deadline), &members, &n);
 	if (rc != 0)
 		return rc == SYMM_ESTALE ? 0 : rc;
 	for (size_t i = 0; i < n && rc == 0; i++)
 		if (prove(j, &members[i].member, members[i].lease_ms) == SYMM_DEAD)
-			rc = symm_keyspace_unjoin(&theirs, &members[i].member, symm_await_store_deadline(&j->ks),
+			rc = symm_keyspace_unjoin(&theirs, &members[i].member, symm_await_store_deadline(&j->ks, j->deadline),
 						  &sealed);
 	free(members);
 	j->join.look_first = false;
@@ -193,7 +193,7 @@ static int enter(struct joining *j)
 	bool at_once;
 
 	for (;;) {
-		int rc = symm_keyspace_join(&j->ks, &j->join, symm_await_store_deadline(&j->ks), &j->answer);
+		int rc = symm_keyspace_join(&j->ks, &j->join, symm_await_store_deadline(&j->ks, j->deadline), &j->answer);
 
 		if (rc != 0 || j->answer.what == SYMM_JOIN_ENTERED || j->answer.what == SYMM_JOIN_SEALED)
 			return rc;
@@ -213,11 +213,24 @@ static int enter(struct joining *j)
 static int withdraw(struct joining *j, const struct symm_err *why)
 {
 	bool sealed = false;
-	int rc = symm_keyspace_unjoin(&j->ks, &j->self, symm_await_store_deadline(&j->ks), &sealed);
+	int rc = symm_keyspace_unjoin(&j->ks, &j->self, symm_await_store_deadline(&j->ks, j->deadline), &sealed);
 
 	if (rc == 0 && sealed)
 		return 0;
 	return symm_err_return(why);
+}
+
+/* The group is complete: with me, or with another life of my rank that took me for dead? */
+static int check_in(struct joining *j)
+{
+	struct symm_keyspace again = j->ks;
+	struct symm_join_answer answer;
+	int rc = symm_keyspace_join(&again, &j->join, symm_await_store_deadline(&again, j->deadline), &answer);
+
+	if (rc == 0 && answer.what != SYMM_JOIN_SEALED)
+		rc = symm_error(SYMM_EEXIST, "rank %d of group %s was taken for dead, and another process came in its place", j->self.rank,
+				j->name);
+	return rc;
 }
 
 static int await_seal(struct joining *j)
@@ -237,6 +250,8 @@ static int await_seal(struct joining *j)
 		return 0;
 	j->join.look_first = false;
 	rc = symm_await_verdict(&await, &verdict, &why);
+	if (rc == 0 && why.code == 0 && verdict.what == SYMM_VERDICT_READY)
+		rc = check_in(j);
 	if (rc != 0)
 		symm_err_take(&why, rc);
 	else if (why.code == 0 && verdict.what == SYMM_VERDICT_FAILED)
@@ -257,7 +272,7 @@ static int join(struct joining *j, struct group **group)
 	if (rc != 0)
 		return rc;
 	rc = symm_group_make(j->context, j->name, &j->ks, &j->self, j->join.world, j->answer.generation.number,
-			     symm_await_store_deadline(&j->ks), group);
+			     symm_await_store_deadline(&j->ks, j->deadline), group);
 	if (rc != 0) {
 		struct symm_err why;
 
@@ -266,7 +281,7 @@ static int join(struct joining *j, struct group **group)
 				  (int)j->self.process.pid);
 		symm_err_take(&why, rc);
 		symm_keyspace_fail(&j->ks, j->self.rank, &why);
-		symm_keyspace_leave(&j->ks, &j->self, 1, 1, symm_await_store_deadline(&j->ks));
+		symm_keyspace_leave(&j->ks, &j->self, 1, 1, symm_await_store_deadline(&j->ks, j->deadline));
 		return symm_err_return(&why);
 	}
 	return 0;
@@ -285,6 +300,8 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	if (*rank == SYMM_AUTO || *world_size == SYMM_AUTO)
 		return symm_error(SYMM_EINVAL, "nobody has told the rank or the world size: give them, set SYMM_RANK "
 					       "and SYMM_WORLD_SIZE, or start under symmrun");
+	if (*world_size > SYMM_WORLD_LIMIT)
+		return symm_error(SYMM_EINVAL, "a group of %d ranks: %d at most", *world_size, SYMM_WORLD_LIMIT);
 	if (*world_size < 1 || *rank < 0 || *rank >= *world_size)
 		return symm_error(SYMM_EINVAL, "rank %d is not in a group of %d", *rank, *world_size);
 	if (symm_group_of(context, name) != NULL)

@@ -38,7 +38,7 @@ static int number(const char *variable, long low, long high, long otherwise, lon
 int symm_launch_ms(const char *variable, int64_t otherwise, int64_t *ms)
 {
 	long value;
-	int rc = number(variable, 1, 1000000000000L, (long)otherwise, &value);
+	int rc = number(variable, 1, SYMM_LAUNCH_MS_MAX, (long)otherwise, &value);
 
 	if (rc == 0)
 		*ms = value;

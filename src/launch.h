@@ -12,6 +12,7 @@ struct symm_launch {
 
 /* SYMM_EINVAL names the variable that is not a number in its range. */
 int symm_launch_read(struct symm_launch *launch);
+#define SYMM_LAUNCH_MS_MAX 1000000000000LL
 /* A positive number of milliseconds from the environment, or otherwise; SYMM_EINVAL names the variable. */
 int symm_launch_ms(const char *variable, int64_t otherwise, int64_t *ms);
 

@@ -57,7 +57,7 @@ static bool find_host(struct meeting *m, int rank, char *out, size_t size)
 
 	snprintf(out, size, "another host");
 	if (m->group->world_size > 1024 ||
-	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks), &members, &n) != 0)
+	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks, m->await.deadline), &members, &n) != 0)
 		return true;
 	for (size_t i = 0; i < n && !found; i++) {
 		found = members[i].member.rank == rank;
@@ -77,7 +77,7 @@ static int check_reachable(struct meeting *m)
 	if (group->roster->n == (size_t)group->world_size)
 		return 0;
 	for (int rank = 0; rank < group->world_size; rank++) {
-		if (symm_group_local(group, rank, NULL) != NULL || !find_host(m, rank, host, sizeof(host)))
+		if (symm_group_local(group, rank) != NULL || !find_host(m, rank, host, sizeof(host)))
 			continue;
 		return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
 				  rank, host, group->context->device_name);
@@ -268,7 +268,7 @@ static int await(struct meeting *m, struct symm_verdict *verdict)
 
 	if (rc == 0 && why.code != 0)
 		rc = symm_keyspace_decide(&m->group->ks, m->group->rank, m->turn.seq, &why, keys_ttl_ms(m),
-					  symm_await_store_deadline(&m->group->ks), verdict);
+					  symm_await_store_deadline(&m->group->ks, m->await.deadline), verdict);
 	return rc;
 }
 
@@ -277,7 +277,7 @@ static int publish(struct meeting *m, struct symm_verdict *verdict)
 {
 	struct group *group = m->group;
 	int rc = symm_keyspace_publish(&group->ks, &group->self, group->world_size, m->turn.seq, m->digest, &m->failure, keys_ttl_ms(m),
-				       symm_await_store_deadline(&group->ks), verdict);
+				       symm_await_store_deadline(&group->ks, m->await.deadline), verdict);
 
 	return rc != 0 ? rc : await(m, verdict);
 }
@@ -285,10 +285,11 @@ static int publish(struct meeting *m, struct symm_verdict *verdict)
 static int vote(struct meeting *m, struct symm_verdict *verdict)
 {
 	struct group *group = m->group;
-	int rc = symm_keyspace_vote(&group->ks, &group->self, group->world_size, m->turn.seq, &m->failure, keys_ttl_ms(m),
-				    symm_await_store_deadline(&group->ks), verdict);
+	int rc;
 
 	m->await.voting = true;
+	rc = symm_keyspace_vote(&group->ks, &group->self, group->world_size, m->turn.seq, &m->failure, keys_ttl_ms(m),
+				symm_await_store_deadline(&group->ks, m->await.deadline), verdict);
 	return rc != 0 ? rc : await(m, verdict);
 }
 
@@ -365,18 +366,21 @@ static int meet(struct meeting *m, struct symm_mem **mem)
 	symm_doing_begin(&doing, m->group->context, false, "rendezvous %llu of group %s", (unsigned long long)m->turn.seq, m->group->name);
 	rc = run(m, &verdict);
 	symm_doing_end(&doing);
+	if (rc == 0 && verdict.what == SYMM_VERDICT_READY && !m->await.voting)
+		rc = symm_error(SYMM_EPROTO, "the store has a rendezvous %llu of group %s that is ready without this rank",
+				(unsigned long long)m->turn.seq, m->group->name);
 	if (rc == 0 && verdict.what == SYMM_VERDICT_READY) {
 		*mem = keep(m);
 		return 0;
 	}
-	if (m->group->unswept == 0)
-		m->group->unswept = m->turn.seq;
+	symm_group_left_keys(m->group, m->turn.seq);
 	if (rc != 0)
 		symm_err_take(&why, rc);
 	else
 		symm_err_set(&why, verdict.code, "%s", verdict.text);
 	unwind(m);
-	if (rc == SYMM_ESTORE || rc == SYMM_EAUTH)
+	/* Whoever has voted and cannot learn the verdict: it may be "ready" for others. */
+	if (rc == SYMM_ESTORE || rc == SYMM_EAUTH || (rc != 0 && m->await.voting))
 		symm_group_fail(m->group, m->group->rank, &why, true);
 	return symm_err_return(&why);
 }
@@ -449,6 +453,8 @@ static int rendezvous(struct group *group, const void *ptr, int64_t timeout_ms, 
 	m.turn.key = key_of(ptr);
 	rc = symm_group_enter(group, m.await.deadline, &m.turn, is_done, &needless);
 	if (needless) {
+		if (rc == 0 && m.failure.code != 0)
+			return symm_err_return(&m.failure);
 		if (rc == 0 && (*mem = look_up(ptr, group, &rc)) == NULL && rc == 0)
 			rc = symm_error(SYMM_EPEER, "the same rendezvous, begun by another thread, has failed");
 		return rc;

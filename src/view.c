@@ -106,8 +106,7 @@ int symm_view_close(struct view *view, unsigned own, int64_t deadline)
 	int64_t wait = 1000;
 
 	symm_handle_close(view->handle);
-	/* Who has failed says so to the end: peers that wait shall hear of the failure, and not of what followed it. */
-	symm_sync_tell(view->sync, symm_sync_poisoned(view->group->sync) != 0 ? SYMM_STATE_FAILED : SYMM_STATE_CLOSED);
+	symm_sync_tell_one(view->sync, view->sync->group->rank, SYMM_STATE_CLOSED);
 	if (!symm_handle_drain(view->handle, own, deadline))
 		return symm_error(SYMM_EBUSY, "another thread is still in a call on this symm_mem");
 	while (__atomic_load_n(&view->pending, __ATOMIC_ACQUIRE) > 0) {
@@ -117,5 +116,8 @@ int symm_view_close(struct view *view, unsigned own, int64_t deadline)
 		if (wait < SYMM_NS_PER_MS)
 			wait *= 2;
 	}
+	/* Peers hear it after what streams still had for them. Who has failed says so to the end: peers that wait shall hear of the
+	 * failure, and not of what followed it. */
+	symm_sync_tell(view->sync, symm_sync_poisoned(view->group->sync) != 0 ? SYMM_STATE_FAILED : SYMM_STATE_CLOSED);
 	return 0;
 }

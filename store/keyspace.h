@@ -23,6 +23,7 @@
 #define SYMM_DIGEST_MAX 160
 #define SYMM_VERDICT_TEXT 400
 #define SYMM_DOING_MAX 200
+#define SYMM_WORLD_LIMIT (1 << 20) /* no world is larger: a figure beyond it is damage */
 
 /* A group's place in a store. Plain data. */
 struct symm_keyspace {

@@ -7,7 +7,6 @@
 
 #define SYMM_KEY_MAX 256
 #define SYMM_CALL_KEYS 13
-#define SYMM_WORLD_LIMIT (1 << 20) /* no world is larger: a figure beyond it is damage */
 #define SYMM_NONCE_HEX 17
 #define SYMM_FAILURE_MAX (SYMM_VERDICT_TEXT + 24) /* "CODE RANK TEXT" */
 #define SYMM_LEASES_KEPT 6                        /* a group's keys outlive its last refresh by so many leases */

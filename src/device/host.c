@@ -290,8 +290,9 @@ int symm_host_run(struct symm_device *device, const struct symm_sync_op *op)
 	case SYMM_OP_WAIT_SIGNAL:
 		return symm_sync_wait_signal(op->sync, op->peer, op->channel, op->timeout_ns);
 	case SYMM_OP_COPY:
+		/* A block may be copied onto itself. */
 		if (op->bytes > 0)
-			memcpy(op->dst, op->src, op->bytes);
+			memmove(op->dst, op->src, op->bytes);
 		return 0;
 	}
 	return SYMM_EINVAL;
