@@ -76,6 +76,12 @@ static inline bool symm_flag_claim(uint32_t *flag, uint32_t from, uint32_t to)
 	return __atomic_compare_exchange_n(flag, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+/* A hint: the word will be loaded soon. */
+static inline void symm_prefetch(const uint64_t *word)
+{
+	__builtin_prefetch(word);
+}
+
 /* What was published by the writers of the words loaded before is seen after. */
 static inline void symm_fence_acquire(void)
 {

@@ -44,10 +44,6 @@ enum {
 
 #define SYMM_SYNC_FOREVER UINT64_MAX /* as timeout_ns */
 
-/* Bytes from one peer's word to the next in a row of the layout. */
-#define SYMM_SYNC_WORD 8  /* barrier, state */
-#define SYMM_SYNC_PAIR 16 /* signal, credit */
-
 /* Who failed first, at what: written once by whoever set poison. */
 struct symm_sync_record {
 	uint32_t op; /* SYMM_SYNC_BARRIER, ... */
@@ -76,14 +72,14 @@ struct symm_sync {
 	char *local; /* our tickets and counts: symm_sync_local_bytes(), zero at first */
 };
 
-/* Offsets in bytes from the start of a slot, for a world size: word [peer] of channel 0's row. A peer's signal and credit
- * stand side by side, so that they share a cache line: who consumes a signal often puts the next. */
+/* Offsets in bytes from the start of a slot, for a world size: word [peer], 8 bytes each, of channel 0's row. Each row has cache
+ * lines of its own: a credit that comes does not disturb the wait for a signal beside it. */
 struct symm_sync_layout {
 	size_t row;     /* bytes from one channel's row to the next */
-	size_t barrier; /* inbox, 8 bytes a peer: peer has entered barrier number epoch */
-	size_t signal;  /* inbox, 16 bytes a peer: peer has put signal number epoch */
-	size_t credit;  /* 16 bytes a peer: peer has consumed my signal number epoch */
-	size_t state;   /* one for all channels, 8 bytes a peer: peer's SYMM_STATE_ */
+	size_t barrier; /* inbox: peer has entered barrier number epoch */
+	size_t signal;  /* inbox: peer has put signal number epoch */
+	size_t credit;  /* peer has consumed my signal number epoch */
+	size_t state;   /* one for all channels: peer's SYMM_STATE_ */
 	size_t bell;    /* [channel] x 64 bytes, CPU only: a uint32 futex for sleeping waiters, wait.h */
 	size_t bytes;   /* of the whole slot */
 };
@@ -96,13 +92,14 @@ static inline size_t symm_sync_padded(size_t bytes)
 static inline struct symm_sync_layout symm_sync_layout(uint32_t world)
 {
 	struct symm_sync_layout layout;
+	size_t words = symm_sync_padded(sizeof(uint64_t) * world);
 
 	layout.barrier = 0;
-	layout.signal = (SYMM_SYNC_WORD * (size_t)world + 15) & ~(size_t)15;
-	layout.credit = layout.signal + SYMM_SYNC_WORD;
-	layout.row = symm_sync_padded(layout.signal + SYMM_SYNC_PAIR * (size_t)world);
+	layout.signal = words;
+	layout.credit = 2 * words;
+	layout.row = 3 * words;
 	layout.state = SYMM_SYNC_CHANNELS * layout.row;
-	layout.bell = layout.state + symm_sync_padded(SYMM_SYNC_WORD * (size_t)world);
+	layout.bell = layout.state + words;
 	layout.bytes = layout.bell + SYMM_SYNC_CHANNELS * 64;
 	return layout;
 }
@@ -130,11 +127,10 @@ static inline uint64_t *symm_sync_signal_counters(const struct symm_sync *s, uin
 	return (uint64_t *)(void *)(s->local + SYMM_SYNC_CHANNELS * 64 + channel * row) + 2 * (size_t)peer;
 }
 
-/* The word of `writer` in the slot of `owner`: offset and step are those of the layout. */
-static inline uint64_t *symm_sync_at(const struct symm_sync *s, uint32_t owner, size_t offset, size_t step,
-				     uint32_t writer)
+/* The word of `writer` in the slot of `owner`, of the row at an offset of the layout. */
+static inline uint64_t *symm_sync_at(const struct symm_sync *s, uint32_t owner, size_t offset, uint32_t writer)
 {
-	return (uint64_t *)(void *)(s->slot[owner] + offset + step * writer);
+	return (uint64_t *)(void *)(s->slot[owner] + offset) + writer;
 }
 
 static inline uint32_t *symm_sync_bell(const struct symm_sync *s, const struct symm_sync_layout *layout, uint32_t owner,
@@ -159,7 +155,7 @@ static inline bool symm_sync_reached(uint64_t word, uint64_t want)
 static inline uint32_t symm_sync_state(const struct symm_sync *s, uint32_t peer)
 {
 	struct symm_sync_layout layout = symm_sync_layout(s->group->world_size);
-	uint64_t word = symm_word_load(symm_sync_at(s, s->group->rank, layout.state, SYMM_SYNC_WORD, peer));
+	uint64_t word = symm_word_load(symm_sync_at(s, s->group->rank, layout.state, peer));
 
 	return word >> 32 == s->group->generation ? (uint32_t)word : SYMM_STATE_OPEN;
 }
@@ -179,7 +175,7 @@ static inline void symm_sync_tell_one(const struct symm_sync *s, uint32_t peer, 
 {
 	struct symm_sync_layout layout = symm_sync_layout(s->group->world_size);
 
-	symm_word_publish(symm_sync_at(s, peer, layout.state, SYMM_SYNC_WORD, s->group->rank), symm_sync_word(s->group, state));
+	symm_word_publish(symm_sync_at(s, peer, layout.state, s->group->rank), symm_sync_word(s->group, state));
 	symm_sync_wake(s, peer);
 }
 
@@ -225,7 +221,7 @@ static inline int symm_sync_fail(const struct symm_sync *s, const struct symm_sy
 struct symm_sync_wait {
 	struct symm_sync *sync;
 	uint32_t op, channel;
-	size_t offset, step;
+	size_t offset; /* of the row */
 	uint64_t want;
 	uint32_t peer, end; /* peer: the first that has not come */
 };
@@ -236,7 +232,7 @@ static inline bool symm_sync_missing(const struct symm_sync_wait *w, uint32_t pe
 
 	if (w->op == SYMM_SYNC_BARRIER && peer == rank)
 		return false;
-	return !symm_sync_reached(symm_word_load(symm_sync_at(w->sync, rank, w->offset, w->step, peer)), w->want);
+	return !symm_sync_reached(symm_word_load(symm_sync_at(w->sync, rank, w->offset, peer)), w->want);
 }
 
 static inline bool symm_sync_arrived(struct symm_sync_wait *w)
@@ -358,7 +354,7 @@ static inline void symm_sync_announce(struct symm_sync_wait *w, const struct sym
 
 	for (uint32_t peer = 0; peer < world; peer++)
 		if (peer != rank)
-			symm_word_publish(symm_sync_at(s, peer, w->offset, w->step, rank), w->want);
+			symm_word_publish(symm_sync_at(s, peer, w->offset, rank), w->want);
 	symm_sync_spin(w, SYMM_WAIT_GLANCE);
 	symm_fence_full();
 	for (uint32_t peer = 0; peer < world; peer++)
@@ -371,10 +367,8 @@ static inline int symm_sync_barrier(struct symm_sync *s, uint32_t channel, uint6
 {
 	struct symm_sync_group *group = s->group;
 	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
-	struct symm_sync_wait w = {
-		s, SYMM_SYNC_BARRIER, channel, layout.barrier + channel * layout.row, SYMM_SYNC_WORD, 0,
-		0, group->world_size
-	};
+	struct symm_sync_wait w = { s, SYMM_SYNC_BARRIER, channel, layout.barrier + channel * layout.row, 0,
+				    0, group->world_size };
 	struct symm_sync_record misuse = { SYMM_SYNC_BARRIER, channel, group->rank, 0, SYMM_SYNC_MISUSE, 0 };
 	uint64_t *counters = symm_sync_barrier_counters(s, channel), ticket;
 	int code = symm_sync_poisoned(group);
@@ -398,7 +392,7 @@ static inline void symm_sync_send(const struct symm_sync *s, const struct symm_s
 				  size_t offset, uint32_t channel, uint64_t word)
 {
 	offset += channel * layout->row;
-	symm_word_publish(symm_sync_at(s, peer, offset, SYMM_SYNC_PAIR, s->group->rank), word);
+	symm_word_publish(symm_sync_at(s, peer, offset, s->group->rank), word);
 	symm_fence_full();
 	symm_bell_ring(symm_sync_bell(s, layout, peer, channel));
 }
@@ -420,9 +414,8 @@ static inline int symm_sync_put_signal(struct symm_sync *s, uint32_t dst, uint32
 {
 	struct symm_sync_group *group = s->group;
 	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
-	struct symm_sync_wait w = {
-		s, SYMM_SYNC_PUT_SIGNAL, channel, layout.credit + channel * layout.row, SYMM_SYNC_PAIR, 0, dst, dst + 1
-	};
+	struct symm_sync_wait w = { s,      SYMM_SYNC_PUT_SIGNAL, channel, layout.credit + channel * layout.row, 0, dst,
+				    dst + 1 };
 	int code = symm_sync_poisoned(group);
 	uint64_t ticket;
 	uint32_t epoch;
@@ -447,7 +440,7 @@ static inline int symm_sync_wait_signal(struct symm_sync *s, uint32_t src, uint3
 	struct symm_sync_group *group = s->group;
 	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
 	struct symm_sync_wait w = {
-		s, SYMM_SYNC_WAIT_SIGNAL, channel, layout.signal + channel * layout.row, SYMM_SYNC_PAIR, 0, src, src + 1
+		s, SYMM_SYNC_WAIT_SIGNAL, channel, layout.signal + channel * layout.row, 0, src, src + 1
 	};
 	int code = symm_sync_poisoned(group);
 	uint64_t ticket;
@@ -457,9 +450,12 @@ static inline int symm_sync_wait_signal(struct symm_sync *s, uint32_t src, uint3
 	ticket = symm_counter_take(&symm_sync_signal_counters(s, channel, src)[1]);
 	w.want = symm_sync_word(group, group->epoch0 + (uint32_t)ticket + 1);
 	code = symm_sync_await(&w, timeout_ns);
-	if (code == 0)
-		symm_sync_send(s, &layout, src, layout.credit, channel, w.want);
-	return code;
+	if (code != 0)
+		return code;
+	/* Who answers a signal needs its own credit next: it comes while ours goes out. */
+	symm_prefetch(symm_sync_at(s, group->rank, layout.credit + channel * layout.row, src));
+	symm_sync_send(s, &layout, src, layout.credit, channel, w.want);
+	return 0;
 }
 
 #endif

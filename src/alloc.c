@@ -12,7 +12,7 @@
 #define PAD_ALIGN 256
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
-static void *tree;            /* of struct alloc, by address: two compare equal if they overlap */
+static void *tree; /* of struct alloc, by address: two compare equal if they overlap */
 static struct alloc *allocs;
 
 void symm_memory_read(void)
@@ -115,12 +115,14 @@ static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, v
 	unsigned long long id = alloc->id;
 
 	if (alloc->active || alloc->closing)
-		return symm_error(SYMM_EBUSY, "the allocation with alloc_id %llu is still active at %p: free it first", id, (void *)alloc->ptr);
+		return symm_error(SYMM_EBUSY, "the allocation with alloc_id %llu is still active at %p: free it first",
+				  id, (void *)alloc->ptr);
 	if (alloc->bytes != bytes)
-		return symm_error(SYMM_EMISMATCH, "alloc_id %llu stands for %zu bytes, and %zu are asked for", id, alloc->bytes, bytes);
+		return symm_error(SYMM_EMISMATCH, "alloc_id %llu stands for %zu bytes, and %zu are asked for", id,
+				  alloc->bytes, bytes);
 	if (alloc->group != group)
-		return symm_error(SYMM_EMISMATCH, "alloc_id %llu belongs to group %s, and group %s asks for it", id, alloc->group->name,
-				  group->name);
+		return symm_error(SYMM_EMISMATCH, "alloc_id %llu belongs to group %s, and group %s asks for it", id,
+				  alloc->group->name, group->name);
 	alloc->active = true;
 	*ptr = alloc->ptr;
 	return 0;
@@ -200,14 +202,15 @@ static int alloc_in(struct group *group, size_t bytes, const struct symm_alloc_o
 static int check(const struct group *group, size_t bytes, const struct symm_alloc_options *options)
 {
 	if (options->size != sizeof(*options))
-		return symm_error(SYMM_EINVAL, "options.size is %zu, not %zu: start from SYMM_ALLOC_OPTIONS_INIT", options->size,
-				  sizeof(*options));
+		return symm_error(SYMM_EINVAL, "options.size is %zu, not %zu: start from SYMM_ALLOC_OPTIONS_INIT",
+				  options->size, sizeof(*options));
 	if (bytes == 0)
 		return symm_error(SYMM_EINVAL, "0 bytes were asked for");
 	if (bytes > (size_t)1 << 47)
 		return symm_error(SYMM_EINVAL, "%zu bytes are more than an address space", bytes);
 	if (options->device != NULL && strcmp(options->device, group->context->device_name) != 0)
-		return symm_error(SYMM_EINVAL, "device %s: the context's device is %s", options->device, group->context->device_name);
+		return symm_error(SYMM_EINVAL, "device %s: the context's device is %s", options->device,
+				  group->context->device_name);
 	return 0;
 }
 

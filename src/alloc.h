@@ -11,19 +11,19 @@
 #include "memory.h"
 
 struct alloc {
-	struct group *group;      /* for which it was allocated */
+	struct group *group; /* for which it was allocated */
 	struct block *block;
 	char *ptr;
-	size_t bytes;             /* as asked for */
+	size_t bytes; /* as asked for */
 	size_t pad_offset, pad_bytes;
-	bool active;              /* the user has the pointer */
+	bool active; /* the user has the pointer */
 	bool persistent;
 	uint64_t id;
-	int busy;                 /* rendezvous under way; atomic */
-	bool closing;             /* being torn down; a teardown that found it busy may be tried again */
-	bool ending;              /* one thread is at that, or takes a view away; others wait */
+	int busy;     /* rendezvous under way; atomic */
+	bool closing; /* being torn down; a teardown that found it busy may be tried again */
+	bool ending;  /* one thread is at that, or takes a view away; others wait */
 	struct view *views;
-	struct alloc *next;       /* all allocations of the process */
+	struct alloc *next; /* all allocations of the process */
 };
 
 /* An allocation as all ranks of one group share it: what a struct symm_mem stands for. */
@@ -31,16 +31,16 @@ struct view {
 	struct symm_mem *handle;
 	struct alloc *alloc;
 	struct group *group;
-	int refs;                 /* the user's */
-	int pending;              /* pieces of work on streams */
+	int refs;    /* the user's */
+	int pending; /* pieces of work on streams */
 	uint64_t seq;
 	struct span span;
-	void **buffer, **pad;     /* [world_size], in memory that the device's kernels read too */
+	void **buffer, **pad; /* [world_size], in memory that the device's kernels read too */
 	struct arena *arena;
-	struct symm_sync *sync;   /* in local memory of the device, with slot[] and local */
+	struct symm_sync *sync; /* in local memory of the device, with slot[] and local */
 	struct bell bell;
-	struct doing doing;       /* standing: its blocking calls pass through */
-	struct view *next;        /* of the allocation */
+	struct doing doing; /* standing: its blocking calls pass through */
+	struct view *next;  /* of the allocation */
 };
 
 /* Guards the table, the lists of views, and all flags and references above. */

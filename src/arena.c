@@ -42,7 +42,8 @@ int symm_arena_block(struct group *group, struct block **block)
 	return symm_block_create(device, bytes, group->foreign, block);
 }
 
-int symm_arena_make(struct group *group, uint64_t seq, struct block *own, const struct incoming *incoming, struct arena **out)
+int symm_arena_make(struct group *group, uint64_t seq, struct block *own, const struct incoming *incoming,
+		    struct arena **out)
 {
 	struct arena *arena = calloc(1, sizeof(*arena));
 	int rc;

@@ -11,7 +11,7 @@
 #include "memory.h"
 
 struct arena {
-	int refs;            /* the group's while it is the current one, and one per slot in use */
+	int refs; /* the group's while it is the current one, and one per slot in use */
 	struct span span;
 	uint64_t first, end; /* rendezvous numbers of the run: [first, end) */
 	size_t slot_bytes;
@@ -22,7 +22,8 @@ struct arena *symm_arena_of(struct group *group, uint64_t seq);
 /* Our own block for a run, to be exchanged. */
 int symm_arena_block(struct group *group, struct block **block);
 /* Maps the arena of all ranks (memory.h: symm_span_map); on success it takes the references over. */
-int symm_arena_make(struct group *group, uint64_t seq, struct block *own, const struct incoming *incoming, struct arena **arena);
+int symm_arena_make(struct group *group, uint64_t seq, struct block *own, const struct incoming *incoming,
+		    struct arena **arena);
 /* The exchange has succeeded on all ranks: the arena serves the rest of its run. */
 void symm_arena_keep(struct group *group, struct arena *arena);
 /* Each rank's slot for seq, as mapped here. */

@@ -52,8 +52,9 @@ static void name_missing(struct await *await, struct symm_err *why)
 	size_t missing;
 	bool voting;
 
-	if (symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks, await->deadline), who,
-				  NAMED, &missing, &voting) == 0)
+	if (symm_keyspace_missing(await->ks, await->world_size, await->seq,
+				  symm_await_store_deadline(await->ks, await->deadline), who, NAMED, &missing,
+				  &voting) == 0)
 		add_missing(who, missing < NAMED ? missing : NAMED, missing, why);
 }
 
@@ -74,9 +75,9 @@ static bool gone_is_missing(struct await *await, struct symm_err *why)
 	bool voting, found = false;
 	char name[128];
 
-	if (who == NULL ||
-	    symm_keyspace_missing(await->ks, await->world_size, await->seq, symm_await_store_deadline(await->ks, await->deadline), who,
-				  (size_t)await->world_size, &missing, &voting) != 0)
+	if (who == NULL || symm_keyspace_missing(await->ks, await->world_size, await->seq,
+						 symm_await_store_deadline(await->ks, await->deadline), who,
+						 (size_t)await->world_size, &missing, &voting) != 0)
 		missing = 0;
 	for (size_t i = 0; i < missing && !found; i++) {
 		int rank = who[i].member.rank;
@@ -155,8 +156,10 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 	again = *await->ks;
 	rc = symm_keyspace_join(&again, await->join, symm_await_store_deadline(&again, await->deadline), &answer);
 	if (rc == 0 && answer.what == SYMM_JOIN_TAKEN)
-		return symm_error(SYMM_EEXIST, "rank %d of group %s was taken for dead, and pid %d on %s came in its place",
-				  answer.holder.rank, await->name, (int)answer.holder.process.pid, answer.holder.process.host);
+		return symm_error(SYMM_EEXIST,
+				  "rank %d of group %s was taken for dead, and pid %d on %s came in its place",
+				  answer.holder.rank, await->name, (int)answer.holder.process.pid,
+				  answer.holder.process.host);
 	if (rc != 0 || answer.what != SYMM_JOIN_OTHER)
 		return rc;
 	/* It may have failed, and been replaced since: then its verdict is still there. */
@@ -187,7 +190,8 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 			told = true;
 			symm_group_tell_doing(await->context);
 		}
-		rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks, await->deadline), verdict);
+		rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks, await->deadline),
+					verdict);
 		if (rc != 0)
 			return rc;
 	}

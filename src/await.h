@@ -7,13 +7,13 @@
 struct await {
 	struct context *context;
 	struct symm_keyspace *ks;
-	struct group *group;  /* NULL while joining ... */
+	struct group *group;          /* NULL while joining ... */
 	const struct symm_join *join; /* ... and then what is repeated to keep the lease */
 	int world_size;
-	uint64_t seq;         /* 0: the join */
-	const char *name;     /* of the group */
+	uint64_t seq;     /* 0: the join */
+	const char *name; /* of the group */
 	int64_t started, deadline;
-	bool voting;          /* all have come: the votes are awaited */
+	bool voting; /* all have come: the votes are awaited */
 };
 
 /* When a call of the store that is made now must be answered, on behalf of a call of ours with that deadline: a lease from now, or from the

@@ -9,7 +9,7 @@
 #define SYMM_NS_PER_MS INT64_C(1000000)
 #define SYMM_ID_HEX 33 /* 32 hex digits and the end */
 
-#define symm_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define symm_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* A random 128-bit id: of a process, or of one life of one rank (an incarnation). All zero: none. */
 struct symm_id {

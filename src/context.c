@@ -33,7 +33,8 @@ const char *symm_version(void)
 static int timeout(int64_t otherwise_ms, int64_t timeout_ms, int64_t *ns)
 {
 	if (timeout_ms < 0)
-		return symm_error(SYMM_EINVAL, "timeout_ms is %lld: it must be positive, or 0 for the context's default",
+		return symm_error(SYMM_EINVAL,
+				  "timeout_ms is %lld: it must be positive, or 0 for the context's default",
 				  (long long)timeout_ms);
 	if (timeout_ms == 0)
 		timeout_ms = otherwise_ms;
@@ -66,7 +67,8 @@ static int check_rank(const struct context *context)
 	if (context->world_size != SYMM_AUTO && context->world_size < 1)
 		return symm_error(SYMM_EINVAL, "world size %d: it must be 1 or more", context->world_size);
 	if (context->rank < SYMM_AUTO || (context->world_size != SYMM_AUTO && context->rank >= context->world_size))
-		return symm_error(SYMM_EINVAL, "rank %d is not in the world of size %d", context->rank, context->world_size);
+		return symm_error(SYMM_EINVAL, "rank %d is not in the world of size %d", context->rank,
+				  context->world_size);
 	return 0;
 }
 
@@ -83,16 +85,20 @@ static int configure(struct context *context, const struct symm_options *options
 	context->world_size = options->world_size != SYMM_AUTO ? options->world_size : launch.world_size;
 	context->local_rank = options->local_rank != SYMM_AUTO ? options->local_rank : launch.local_rank;
 	snprintf(context->job, sizeof(context->job), "%s", options->job != NULL ? options->job : launch.job);
-	snprintf(context->device_name, sizeof(context->device_name), "%s", device != NULL && *device != '\0' ? device : "host");
+	snprintf(context->device_name, sizeof(context->device_name), "%s",
+		 device != NULL && *device != '\0' ? device : "host");
 	*url = options->url != NULL ? options->url : getenv("SYMM_URL");
 	if (*url == NULL || **url == '\0')
-		return symm_error(SYMM_EINVAL, "no store: give options.url or set SYMM_URL, for example redis://127.0.0.1:6379, or start under symmrun");
+		return symm_error(SYMM_EINVAL, "no store: give options.url or set SYMM_URL, for example "
+					       "redis://127.0.0.1:6379, or start under symmrun");
 	if (options->job != NULL && strlen(options->job) > SYMM_NAME_MAX)
 		return symm_error(SYMM_EINVAL, "the job name is longer than %d characters", SYMM_NAME_MAX);
 	if ((rc = symm_name_check("job", context->job)) != 0 || (rc = check_rank(context)) != 0)
 		return rc;
 	if (options->timeout_ms < 0 || options->lease_ms < 0 || options->lease_ms > SYMM_LAUNCH_MS_MAX)
-		return symm_error(SYMM_EINVAL, "timeout_ms and lease_ms may not be negative, nor lease_ms more than %lld", SYMM_LAUNCH_MS_MAX);
+		return symm_error(SYMM_EINVAL,
+				  "timeout_ms and lease_ms may not be negative, nor lease_ms more than %lld",
+				  SYMM_LAUNCH_MS_MAX);
 	if ((rc = symm_launch_ms("SYMM_TIMEOUT_MS", 60000, &context->timeout_ms)) != 0 ||
 	    (rc = symm_launch_ms("SYMM_LEASE_MS", 10000, &context->lease_ms)) != 0)
 		return rc;
@@ -157,8 +163,8 @@ int symm_open(const struct symm_options *options, struct symm_context **out)
 	if (options == NULL)
 		options = &defaults;
 	if (options->size != sizeof(*options))
-		return symm_error(SYMM_EINVAL, "symm_open: options.size is %zu, not %zu: start from SYMM_OPTIONS_INIT", options->size,
-				  sizeof(*options));
+		return symm_error(SYMM_EINVAL, "symm_open: options.size is %zu, not %zu: start from SYMM_OPTIONS_INIT",
+				  options->size, sizeof(*options));
 	context = calloc(1, sizeof(*context));
 	if (context == NULL)
 		return symm_error(SYMM_ENOMEM, "symm_open: no memory");
@@ -236,10 +242,12 @@ int symm_context_rank(struct symm_context *handle)
 
 int symm_context_world_size(struct symm_context *handle)
 {
-	return context_number(handle, offsetof(struct context, world_size), "world size: set SYMM_WORLD_SIZE, or options.world_size");
+	return context_number(handle, offsetof(struct context, world_size),
+			      "world size: set SYMM_WORLD_SIZE, or options.world_size");
 }
 
 int symm_context_local_rank(struct symm_context *handle)
 {
-	return context_number(handle, offsetof(struct context, local_rank), "local rank: set SYMM_LOCAL_RANK, or options.local_rank");
+	return context_number(handle, offsetof(struct context, local_rank),
+			      "local rank: set SYMM_LOCAL_RANK, or options.local_rank");
 }

@@ -70,8 +70,8 @@ struct symm_device_ops {
 	/* Waits for all that was enqueued before; SYMM_ETIMEDOUT leaves it running. */
 	int (*stream_wait)(struct symm_device *device, void *stream, int64_t deadline);
 	/* Enqueues. `finished(arg)`, if given, is called when the work is done, on a thread of the device's. */
-	int (*launch)(struct symm_device *device, void *stream, const struct symm_sync_op *op, void (*finished)(void *arg),
-		      void *arg);
+	int (*launch)(struct symm_device *device, void *stream, const struct symm_sync_op *op,
+		      void (*finished)(void *arg), void *arg);
 	/* Does it now and returns the op's result: 0 or the SYMM code that the algorithm gave (no detail written). */
 	int (*run)(struct symm_device *device, const struct symm_sync_op *op);
 };

@@ -42,8 +42,8 @@ static int print(const struct doing *doing, const char *before, char *out, size_
 		return snprintf(out, size, "%s%s", before, doing->text);
 	if (call == NULL)
 		return 0;
-	return snprintf(out, size, "%s%s on channel %u %s", before, call, __atomic_load_n(&doing->channel, __ATOMIC_RELAXED),
-			doing->text);
+	return snprintf(out, size, "%s%s on channel %u %s", before, call,
+			__atomic_load_n(&doing->channel, __ATOMIC_RELAXED), doing->text);
 }
 
 void symm_doing_line(struct context *context, char *out, size_t size)

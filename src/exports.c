@@ -101,7 +101,8 @@ int symm_exports_find(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_
 	for (int i = 0; i < *count; i++)
 		fds[i] = export->fd[i];
 	if (*count == 0)
-		rc = symm_err_set(err, SYMM_ENOENT, "rank %d offers nothing for rendezvous %llu now", rank, (unsigned long long)seq);
+		rc = symm_err_set(err, SYMM_ENOENT, "rank %d offers nothing for rendezvous %llu now", rank,
+				  (unsigned long long)seq);
 	pthread_mutex_unlock(&lock);
 	return rc;
 }

@@ -9,13 +9,14 @@
 
 #define SYMM_EXPORT_BLOCKS SYMM_LINK_FDS
 
-struct export {
+struct export
+{
 	uint64_t nonce, seq;
 	int rank;
 	struct block *block[SYMM_EXPORT_BLOCKS]; /* held while offered */
 	int fd[SYMM_EXPORT_BLOCKS];              /* -1: nobody outside this process wants it */
 	int count;
-	struct symm_loop *loop;                  /* NULL: without fds */
+	struct symm_loop *loop; /* NULL: without fds */
 	struct export *next;
 };
 

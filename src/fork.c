@@ -46,6 +46,7 @@ int symm_fork_check(void)
 	uint32_t *word = __atomic_load_n(&armed, __ATOMIC_ACQUIRE);
 
 	if (word != NULL && __atomic_load_n(word, __ATOMIC_RELAXED) == 0)
-		return symm_error(SYMM_EFORK, "this process is a child of fork: symm works in the parent only, or after exec");
+		return symm_error(SYMM_EFORK,
+				  "this process is a child of fork: symm works in the parent only, or after exec");
 	return 0;
 }

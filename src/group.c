@@ -131,7 +131,8 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 
 	if (rank == group->rank || rank < 0 || rank >= group->world_size)
 		return;
-	if (!__atomic_compare_exchange_n(&group->sync->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&group->sync->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
 		return;
 	symm_log(how == SYMM_GONE_DIED ? SYMM_LOG_WARN : SYMM_LOG_INFO, "group %s: %s %s", group->name,
 		 symm_group_rank_name(group, rank, name, sizeof(name)), how == SYMM_GONE_DIED ? "died" : "left");
@@ -163,7 +164,8 @@ static void fail_here(struct group *group, const struct symm_err *why)
 		symm_log(SYMM_LOG_WARN, "group %s failed: %s", group->name, why->text);
 	}
 	pthread_mutex_unlock(&group->lock);
-	__atomic_compare_exchange_n(&group->sync->poison, &sound, (uint32_t)-why->code, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&group->sync->poison, &sound, (uint32_t)-why->code, 0, __ATOMIC_ACQ_REL,
+				    __ATOMIC_RELAXED);
 	ring(group);
 }
 
@@ -204,14 +206,18 @@ void symm_group_fail(struct group *group, int rank, const struct symm_err *why, 
 static void describe_record(const struct group *group, const struct symm_sync_record *record, struct symm_err *why)
 {
 	static const char *const ops[] = { "barrier", "put_signal", "wait_signal" };
-	static const char *const reasons[] = { [-SYMM_ETIMEDOUT] = "timed out waiting for", [-SYMM_EPEER] = "cannot meet" };
-	static const char *const ways[] = { [SYMM_GONE_NOT] = "failed", [SYMM_GONE_DIED] = "died", [SYMM_GONE_LEFT] = "left" };
+	static const char *const reasons[] = { [-SYMM_ETIMEDOUT] = "timed out waiting for",
+					       [-SYMM_EPEER] = "cannot meet" };
+	static const char *const ways[] = {
+		[SYMM_GONE_NOT] = "failed", [SYMM_GONE_DIED] = "died", [SYMM_GONE_LEFT] = "left"
+	};
 	char me[128], peer[128], more[40] = "", gone[16] = "";
 	const char *reason = -record->code <= -SYMM_EPEER ? reasons[-record->code] : NULL;
 
 	symm_group_rank_name(group, group->rank, me, sizeof(me));
 	if (record->code == SYMM_EBUSY) {
-		symm_err_set(why, SYMM_EBUSY, "%s: two barriers at once on channel %u: give each stream or thread a channel of its own",
+		symm_err_set(why, SYMM_EBUSY,
+			     "%s: two barriers at once on channel %u: give each stream or thread a channel of its own",
 			     me, record->channel);
 		return;
 	}
@@ -419,15 +425,20 @@ static void group_free(struct group *group)
 	free(group);
 }
 
-int symm_group_make(struct context *context, const char *name, const struct symm_keyspace *ks, const struct symm_member *self,
-		    int world_size, int64_t generation, int64_t deadline, struct group **out)
+int symm_group_make(struct context *context, const char *name, const struct symm_keyspace *ks,
+		    const struct symm_member *self, int world_size, int64_t generation, int64_t deadline,
+		    struct group **out)
 {
 	struct group *group = calloc(1, sizeof(*group));
 	int rc;
 
 	if (group == NULL)
 		return symm_error(SYMM_ENOMEM, "no memory");
-	*group = (struct group){ .context = context, .ks = *ks, .self = *self, .rank = self->rank, .world_size = world_size,
+	*group = (struct group){ .context = context,
+				 .ks = *ks,
+				 .self = *self,
+				 .rank = self->rank,
+				 .world_size = world_size,
 				 .generation = generation };
 	snprintf(group->name, sizeof(group->name), "%s", name);
 	init_locks(group);
@@ -531,15 +542,16 @@ static int turn_wait(struct group *group, uint64_t seq, bool gone, int64_t deadl
 
 	while (gone ? is_queued(group, seq) : group->turns->seq != seq) {
 		if (symm_now() >= deadline)
-			return symm_error(SYMM_ETIMEDOUT, "another thread's collective on group %s had not ended at the deadline",
+			return symm_error(SYMM_ETIMEDOUT,
+					  "another thread's collective on group %s had not ended at the deadline",
 					  group->name);
 		pthread_cond_timedwait(&group->turn_changed, &group->lock, &at);
 	}
 	return 0;
 }
 
-int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn, bool (*done)(const struct turn *turn, struct group *group),
-		     bool *needless)
+int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn,
+		     bool (*done)(const struct turn *turn, struct group *group), bool *needless)
 {
 	struct turn **at = &group->turns, *same;
 	int rc;

@@ -40,36 +40,37 @@ struct group {
 	int rank, world_size;
 	int64_t generation;
 	struct roster *roster;
-	struct symm_link **link;      /* [roster->n]: NULL for ranks of this process */
-	size_t foreign;               /* how many links there are: ranks of this host in other processes */
+	struct symm_link **link; /* [roster->n]: NULL for ranks of this process */
+	size_t foreign;          /* how many links there are: ranks of this host in other processes */
 
 	struct symm_sync_group *sync; /* what kernels see of the group; its gone[] is ours too */
 	pthread_mutex_t lock;         /* failure, flags and turns */
 	struct symm_err failure;      /* code 0: none */
 	bool stale;                   /* the store has lost the group: no more collectives */
 	bool leaving;
-	bool incomplete;              /* the store knows fewer members than ranks: some have left */
-	bool made;                    /* the user may have it; under the lock of all groups */
+	bool incomplete; /* the store knows fewer members than ranks: some have left */
+	bool made;       /* the user may have it; under the lock of all groups */
 
 	/* collectives take turns, in the order in which threads came */
 	pthread_cond_t turn_changed;
-	struct turn *turns;           /* the first has it */
-	uint64_t seq;                 /* of the last collective that came */
-	uint64_t unswept;             /* from which failed ones on may have left keys; 0: none have failed */
+	struct turn *turns; /* the first has it */
+	uint64_t seq;       /* of the last collective that came */
+	uint64_t unswept;   /* from which failed ones on may have left keys; 0: none have failed */
 
-	struct lease *lease;          /* lease.c */
-	struct bell *bells;           /* what to ring when somebody is gone or the group fails */
-	struct view *views;           /* owned by view.c */
-	struct arena *arena;          /* owned by arena.c: the one with free slots */
+	struct lease *lease; /* lease.c */
+	struct bell *bells;  /* what to ring when somebody is gone or the group fails */
+	struct view *views;  /* owned by view.c */
+	struct arena *arena; /* owned by arena.c: the one with free slots */
 
-	struct group *next;           /* all groups of the process */
+	struct group *next; /* all groups of the process */
 };
 
 extern const struct symm_link_hooks symm_group_link_hooks;
 
 /* A member of a sealed generation: makes the group and starts its lease. Takes over nothing on failure. */
-int symm_group_make(struct context *context, const char *name, const struct symm_keyspace *ks, const struct symm_member *self,
-		    int world_size, int64_t generation, int64_t deadline, struct group **group);
+int symm_group_make(struct context *context, const char *name, const struct symm_keyspace *ks,
+		    const struct symm_member *self, int world_size, int64_t generation, int64_t deadline,
+		    struct group **group);
 /* The group behind a handle, held until symm_group_put. */
 struct group *symm_group_get(struct symm_group *handle, int *rc);
 void symm_group_put(struct group *group);
@@ -92,8 +93,8 @@ uint32_t symm_group_gone(const struct group *group, int rank);
 /* One collective at a time, numbered in the order of entry: turn->seq is set even when the wait for the turn ends at the deadline
  * (SYMM_ETIMEDOUT: not entered, nothing to leave). *needless: another thread had or ended a turn about the same key meanwhile: no number was
  * taken, look again. done(key, group) tells whether the key's collective has succeeded; it is called with the group's lock held. */
-int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn, bool (*done)(const struct turn *turn, struct group *group),
-		     bool *needless);
+int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn,
+		     bool (*done)(const struct turn *turn, struct group *group), bool *needless);
 void symm_group_exit(struct group *group, struct turn *turn);
 /* Rendezvous seq has failed: its keys are swept when the group is left. */
 void symm_group_left_keys(struct group *group, uint64_t seq);

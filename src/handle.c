@@ -35,8 +35,8 @@ _Static_assert(sizeof(struct slot) == SLOT, "a handle's low bits are its generat
 static struct {
 	pthread_mutex_t lock;
 	struct slot *slots;
-	uint32_t used;             /* slots that were ever in use: 1 .. used - 1 */
-	uint32_t first, last;      /* free list; 0: empty */
+	uint32_t used;        /* slots that were ever in use: 1 .. used - 1 */
+	uint32_t first, last; /* free list; 0: empty */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER, .used = 1 };
 
 static const char *const kinds[] = { "", "symm_context", "symm_group", "symm_mem", "stream" };
@@ -52,12 +52,18 @@ static struct slot *slot_of(const void *handle, unsigned *generation)
 	return &slots[offset / SLOT];
 }
 
+/* There under LeakSanitizer: what a handle stands for is not lost. */
+void __lsan_register_root_region(const void *begin, size_t size) __attribute__((weak));
+
 static int table_make(void)
 {
-	void *slots = mmap(NULL, (size_t)SLOTS * SLOT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *slots = mmap(NULL, (size_t)SLOTS * SLOT, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (slots == MAP_FAILED)
 		return symm_error_sys(SYMM_ENOMEM, errno, "mmap of the table of handles");
+	if (__lsan_register_root_region != NULL)
+		__lsan_register_root_region(slots, (size_t)SLOTS * SLOT);
 	__atomic_store_n(&table.slots, slots, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -152,7 +158,8 @@ static struct inside *take_list(void)
 		if (list == NULL)
 			return NULL;
 		*list = (struct inside){ .taken = 1, .next = __atomic_load_n(&all_inside, __ATOMIC_RELAXED) };
-		while (!__atomic_compare_exchange_n(&all_inside, &list->next, list, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		while (!__atomic_compare_exchange_n(&all_inside, &list->next, list, 0, __ATOMIC_RELEASE,
+						    __ATOMIC_RELAXED))
 			;
 	}
 	pthread_setspecific(thread_end, list);

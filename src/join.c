@@ -140,8 +140,8 @@ static int bury(struct joining *j)
 		return rc == SYMM_ESTALE ? 0 : rc;
 	for (size_t i = 0; i < n && rc == 0; i++)
 		if (prove(j, &members[i].member, members[i].lease_ms) == SYMM_DEAD)
-			rc = symm_keyspace_unjoin(&theirs, &members[i].member, symm_await_store_deadline(&j->ks, j->deadline),
-						  &sealed);
+			rc = symm_keyspace_unjoin(&theirs, &members[i].member,
+						  symm_await_store_deadline(&j->ks, j->deadline), &sealed);
 	free(members);
 	j->join.look_first = false;
 	return rc == SYMM_ESTALE ? 0 : rc;
@@ -193,7 +193,8 @@ static int enter(struct joining *j)
 	bool at_once;
 
 	for (;;) {
-		int rc = symm_keyspace_join(&j->ks, &j->join, symm_await_store_deadline(&j->ks, j->deadline), &j->answer);
+		int rc = symm_keyspace_join(&j->ks, &j->join, symm_await_store_deadline(&j->ks, j->deadline),
+					    &j->answer);
 
 		if (rc != 0 || j->answer.what == SYMM_JOIN_ENTERED || j->answer.what == SYMM_JOIN_SEALED)
 			return rc;
@@ -228,8 +229,9 @@ static int check_in(struct joining *j)
 	int rc = symm_keyspace_join(&again, &j->join, symm_await_store_deadline(&again, j->deadline), &answer);
 
 	if (rc == 0 && answer.what != SYMM_JOIN_SEALED)
-		rc = symm_error(SYMM_EEXIST, "rank %d of group %s was taken for dead, and another process came in its place", j->self.rank,
-				j->name);
+		rc = symm_error(SYMM_EEXIST,
+				"rank %d of group %s was taken for dead, and another process came in its place",
+				j->self.rank, j->name);
 	return rc;
 }
 

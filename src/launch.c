@@ -30,8 +30,8 @@ static int number(const char *variable, long low, long high, long otherwise, lon
 	errno = 0;
 	*value = strtol(text, &end, 10);
 	if (errno != 0 || *end != '\0' || *value < low || *value > high)
-		return symm_error(SYMM_EINVAL, "%s=%s in the environment is not a number from %ld to %ld", variable, text, low,
-				  high);
+		return symm_error(SYMM_EINVAL, "%s=%s in the environment is not a number from %ld to %ld", variable,
+				  text, low, high);
 	return 0;
 }
 
@@ -67,7 +67,8 @@ static void job_add(char job[SYMM_NAME_MAX + 1], const char *text)
 	size_t used = strlen(job);
 
 	for (; *text != '\0' && used < SYMM_NAME_MAX; text++)
-		job[used++] = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_:-") ? *text : '.';
+		job[used++] =
+			strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_:-") ? *text : '.';
 	job[used] = '\0';
 }
 

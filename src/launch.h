@@ -5,7 +5,7 @@
 #include "symm/symm.h"
 
 struct symm_launch {
-	const char *source; /* "SYMM_*", "Slurm", ...; "none" */
+	const char *source;               /* "SYMM_*", "Slurm", ...; "none" */
 	int rank, world_size, local_rank; /* SYMM_AUTO: not said */
 	char job[SYMM_NAME_MAX + 1];
 };

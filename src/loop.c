@@ -257,7 +257,8 @@ bool symm_done_wait(struct symm_done *done, int64_t deadline)
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
 
 	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
-		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,
+				  FUTEX_BITSET_MATCH_ANY);
 
 		if (rc < 0 && errno == ETIMEDOUT)
 			return __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) != 0;

@@ -13,7 +13,8 @@ static int block_fill(struct block *block)
 	int rc;
 
 	if (block->bytes > SIZE_MAX / 2 / (block->spare + 1))
-		return symm_error(SYMM_ENOMEM, "%zu blocks of %zu bytes are more than an address space", block->spare + 1, block->bytes);
+		return symm_error(SYMM_ENOMEM, "%zu blocks of %zu bytes are more than an address space",
+				  block->spare + 1, block->bytes);
 	rc = ops->reserve(block->device, block->bytes * (block->spare + 1), &base);
 	if (rc != 0)
 		return rc;

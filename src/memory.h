@@ -9,9 +9,9 @@ struct block {
 	int refs;
 	struct symm_device *device;
 	char *base;
-	size_t bytes;       /* of the block, and from one slot to the next */
-	size_t spare;       /* slots behind the own one */
-	int spare_used;     /* a span has them */
+	size_t bytes;   /* of the block, and from one slot to the next */
+	size_t spare;   /* slots behind the own one */
+	int spare_used; /* a span has them */
 	symm_phys phys;
 };
 int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);
@@ -32,9 +32,9 @@ struct span {
 	void **address;      /* [world_size] */
 	struct block **held; /* blocks of other ranks of this process */
 	size_t n_held;
-	char *foreign;       /* where the foreign blocks are mapped */
+	char *foreign; /* where the foreign blocks are mapped */
 	size_t n_foreign;
-	int reserved;        /* the range is the span's own, not the block's spare slots */
+	int reserved; /* the range is the span's own, not the block's spare slots */
 };
 /* Maps every rank's block: own at `rank`, the others as they came in (world_size - 1 of them, any order). own: a reference, taken over. On failure
  * nothing is taken. */

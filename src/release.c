@@ -23,7 +23,8 @@ static int await_busy(const struct alloc *alloc, int64_t deadline)
 {
 	while (__atomic_load_n(&alloc->busy, __ATOMIC_ACQUIRE) > 0) {
 		if (symm_now() >= deadline)
-			return symm_error(SYMM_EBUSY, "a rendezvous of the allocation at %p is under way in another thread",
+			return symm_error(SYMM_EBUSY,
+					  "a rendezvous of the allocation at %p is under way in another thread",
 					  (void *)alloc->ptr);
 		symm_sleep(SYMM_NS_PER_MS, deadline);
 	}
@@ -115,7 +116,8 @@ static int give_up_pointer(void *ptr, struct alloc **out, bool *last, int64_t *d
 	else if (!alloc->active && !alloc->closing)
 		rc = symm_error(SYMM_ENOENT, "the allocation at %p has been freed", ptr);
 	else if (alloc->ending)
-		rc = symm_error(SYMM_EBUSY, "another thread is freeing the allocation at %p, or leaving a group that shares it",
+		rc = symm_error(SYMM_EBUSY,
+				"another thread is freeing the allocation at %p, or leaving a group that shares it",
 				ptr);
 	else
 		alloc->active = false;
@@ -233,7 +235,8 @@ static struct alloc *take_alloc(struct group *group, int64_t deadline, int *rc)
 		if (taken || alloc == NULL)
 			return alloc;
 		if (symm_now() >= deadline) {
-			*rc = symm_error(SYMM_EBUSY, "another thread is freeing an allocation of group %s", group->name);
+			*rc = symm_error(SYMM_EBUSY, "another thread is freeing an allocation of group %s",
+					 group->name);
 			return NULL;
 		}
 		symm_sleep(SYMM_NS_PER_MS, deadline);

@@ -26,7 +26,7 @@ struct meeting {
 	struct export export;
 	bool exported;
 	struct view *view;
-	struct symm_err failure;   /* what keeps this rank from taking part */
+	struct symm_err failure; /* what keeps this rank from taking part */
 };
 
 static int64_t keys_ttl_ms(const struct meeting *m)
@@ -57,7 +57,8 @@ static bool find_host(struct meeting *m, int rank, char *out, size_t size)
 
 	snprintf(out, size, "another host");
 	if (m->group->world_size > 1024 ||
-	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks, m->await.deadline), &members, &n) != 0)
+	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks, m->await.deadline), &members,
+				  &n) != 0)
 		return true;
 	for (size_t i = 0; i < n && !found; i++) {
 		found = members[i].member.rank == rank;
@@ -79,7 +80,8 @@ static int check_reachable(struct meeting *m)
 	for (int rank = 0; rank < group->world_size; rank++) {
 		if (symm_group_local(group, rank) != NULL || !find_host(m, rank, host, sizeof(host)))
 			continue;
-		return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
+		return symm_error(SYMM_EUNREACH,
+				  "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
 				  rank, host, group->context->device_name);
 	}
 	return 0;
@@ -99,8 +101,11 @@ static int prepare(struct meeting *m)
 		rc = prepare_arena(m);
 	if (rc != 0)
 		return rc;
-	m->export = (struct export){ .nonce = m->group->ks.nonce, .seq = m->turn.seq, .rank = m->group->rank,
-				     .block = { m->alloc->block, m->arena_block }, .count = m->arena_block != NULL ? 2 : 1,
+	m->export = (struct export){ .nonce = m->group->ks.nonce,
+				     .seq = m->turn.seq,
+				     .rank = m->group->rank,
+				     .block = { m->alloc->block, m->arena_block },
+				     .count = m->arena_block != NULL ? 2 : 1,
 				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL };
 	rc = symm_export_begin(&m->export);
 	m->exported = rc == 0;
@@ -113,8 +118,9 @@ static void write_digest(struct meeting *m)
 
 	if (m->alloc->persistent)
 		snprintf(id, sizeof(id), "%llu", (unsigned long long)m->alloc->id);
-	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=fd arena=%s abi=%d", m->alloc->bytes, id,
-		 m->alloc->block->device->ops->name, m->arena_block != NULL ? "new" : "old", SYMM_ABI);
+	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=fd arena=%s abi=%d",
+		 m->alloc->bytes, id, m->alloc->block->device->ops->name, m->arena_block != NULL ? "new" : "old",
+		 SYMM_ABI);
 }
 
 /* ---- exchange and map ---- */
@@ -126,7 +132,9 @@ static struct symm_pull *begin_pulls(struct meeting *m)
 	struct symm_pull *pulls = calloc(group->roster->n, sizeof(*pulls));
 
 	for (size_t i = 0; pulls != NULL && i < group->roster->n; i++) {
-		pulls[i] = (struct symm_pull){ .link = group->link[i], .nonce = group->ks.nonce, .seq = m->turn.seq,
+		pulls[i] = (struct symm_pull){ .link = group->link[i],
+					       .nonce = group->ks.nonce,
+					       .seq = m->turn.seq,
 					       .rank = group->roster->member[i].rank };
 		if (pulls[i].link != NULL)
 			symm_pull_begin(&pulls[i]);
@@ -194,8 +202,8 @@ static int gather(struct meeting *m, const struct symm_pull *pulls, int k, struc
 			incoming[n].block = symm_export_block(group->ks.nonce, m->turn.seq, rank, k);
 		if (group->link[i] == NULL && incoming[n].block == NULL) {
 			drop_incoming(incoming, n);
-			return symm_error(SYMM_EPEER, "rank %d of this process offers nothing for rendezvous %llu", rank,
-					  (unsigned long long)m->turn.seq);
+			return symm_error(SYMM_EPEER, "rank %d of this process offers nothing for rendezvous %llu",
+					  rank, (unsigned long long)m->turn.seq);
 		}
 		n++;
 	}
@@ -276,8 +284,9 @@ static int await(struct meeting *m, struct symm_verdict *verdict)
 static int publish(struct meeting *m, struct symm_verdict *verdict)
 {
 	struct group *group = m->group;
-	int rc = symm_keyspace_publish(&group->ks, &group->self, group->world_size, m->turn.seq, m->digest, &m->failure, keys_ttl_ms(m),
-				       symm_await_store_deadline(&group->ks, m->await.deadline), verdict);
+	int rc = symm_keyspace_publish(&group->ks, &group->self, group->world_size, m->turn.seq, m->digest, &m->failure,
+				       keys_ttl_ms(m), symm_await_store_deadline(&group->ks, m->await.deadline),
+				       verdict);
 
 	return rc != 0 ? rc : await(m, verdict);
 }
@@ -300,7 +309,8 @@ static int hold(struct meeting *m)
 	symm_memory_read();
 	m->alloc = symm_alloc_find(m->turn.key, &rc);
 	if (m->alloc != NULL && m->alloc->group->context != m->group->context) {
-		rc = symm_error(SYMM_EINVAL, "the allocation at %p and group %s belong to different contexts", m->turn.key, m->group->name);
+		rc = symm_error(SYMM_EINVAL, "the allocation at %p and group %s belong to different contexts",
+				m->turn.key, m->group->name);
 		m->alloc = NULL;
 	}
 	if (m->alloc != NULL)
@@ -363,11 +373,13 @@ static int meet(struct meeting *m, struct symm_mem **mem)
 	struct doing doing;
 	int rc;
 
-	symm_doing_begin(&doing, m->group->context, false, "rendezvous %llu of group %s", (unsigned long long)m->turn.seq, m->group->name);
+	symm_doing_begin(&doing, m->group->context, false, "rendezvous %llu of group %s",
+			 (unsigned long long)m->turn.seq, m->group->name);
 	rc = run(m, &verdict);
 	symm_doing_end(&doing);
 	if (rc == 0 && verdict.what == SYMM_VERDICT_READY && !m->await.voting)
-		rc = symm_error(SYMM_EPROTO, "the store has a rendezvous %llu of group %s that is ready without this rank",
+		rc = symm_error(SYMM_EPROTO,
+				"the store has a rendezvous %llu of group %s that is ready without this rank",
 				(unsigned long long)m->turn.seq, m->group->name);
 	if (rc == 0 && verdict.what == SYMM_VERDICT_READY) {
 		*mem = keep(m);
@@ -446,10 +458,15 @@ static int rendezvous(struct group *group, const void *ptr, int64_t timeout_ms, 
 	if ((rc = symm_group_check(group)) != 0)
 		return rc;
 	if (__atomic_load_n(&group->stale, __ATOMIC_ACQUIRE))
-		return symm_error(SYMM_ESTALE, "the store %s has lost group %s: leave it and join again", symm_store_name(group->ks.store),
-				  group->name);
-	m.await = (struct await){ .context = group->context, .ks = &group->ks, .group = group, .world_size = group->world_size,
-				  .name = group->name, .started = symm_now(), .deadline = m.await.deadline };
+		return symm_error(SYMM_ESTALE, "the store %s has lost group %s: leave it and join again",
+				  symm_store_name(group->ks.store), group->name);
+	m.await = (struct await){ .context = group->context,
+				  .ks = &group->ks,
+				  .group = group,
+				  .world_size = group->world_size,
+				  .name = group->name,
+				  .started = symm_now(),
+				  .deadline = m.await.deadline };
 	m.turn.key = key_of(ptr);
 	rc = symm_group_enter(group, m.await.deadline, &m.turn, is_done, &needless);
 	if (needless) {
@@ -541,7 +558,8 @@ int symm_mem_find(const void *ptr, struct symm_group *handle, struct symm_mem **
 	if (found != NULL)
 		*mem = found;
 	else if (rc == 0)
-		rc = symm_error(SYMM_ENOENT, "no rendezvous of the allocation around %p with group %s has been done", ptr, group->name);
+		rc = symm_error(SYMM_ENOENT, "no rendezvous of the allocation around %p with group %s has been done",
+				ptr, group->name);
 	symm_group_put(group);
 	return found != NULL ? 0 : symm_error_prefix(rc, "symm_mem_find");
 }

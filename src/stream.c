@@ -8,7 +8,7 @@
 
 struct stream {
 	void *handle;
-	int64_t timeout_ms;   /* of the context that made it, which may be closed before it */
+	int64_t timeout_ms; /* of the context that made it, which may be closed before it */
 	struct symm_device *device;
 	void *raw;
 };
@@ -27,8 +27,8 @@ int symm_stream_hold(void *stream, const struct symm_device *device, struct stre
 		return rc;
 	if (found->device != device) {
 		symm_handle_put(stream);
-		return symm_error(SYMM_EINVAL, "the stream belongs to device %s, the symm_mem to %s", found->device->ops->name,
-				  device->ops->name);
+		return symm_error(SYMM_EINVAL, "the stream belongs to device %s, the symm_mem to %s",
+				  found->device->ops->name, device->ops->name);
 	}
 	*held = found;
 	*raw = found->raw;

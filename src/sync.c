@@ -99,8 +99,8 @@ static int run(struct view *view, const struct symm_sync_op *op, struct where wh
 	return result(view, op, rc);
 }
 
-static int synchronise(struct symm_mem *handle, struct symm_sync_op op, int peer, int channel, int64_t timeout_ms, struct where where,
-		       const char *call)
+static int synchronise(struct symm_mem *handle, struct symm_sync_op op, int peer, int channel, int64_t timeout_ms,
+		       struct where where, const char *call)
 {
 	int rc;
 	struct view *view = symm_view_get(handle, &rc);
@@ -126,7 +126,8 @@ int symm_barrier(struct symm_mem *mem, int channel, int64_t timeout_ms)
 
 int symm_barrier_on_stream(struct symm_mem *mem, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_BARRIER), 0, channel, timeout_ms, ON_STREAM(stream), "symm_barrier_on_stream");
+	return synchronise(mem, OP(SYMM_OP_BARRIER), 0, channel, timeout_ms, ON_STREAM(stream),
+			   "symm_barrier_on_stream");
 }
 
 int symm_put_signal(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms)
@@ -136,7 +137,8 @@ int symm_put_signal(struct symm_mem *mem, int dst, int channel, int64_t timeout_
 
 int symm_put_signal_on_stream(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_PUT_SIGNAL), dst, channel, timeout_ms, ON_STREAM(stream), "symm_put_signal_on_stream");
+	return synchronise(mem, OP(SYMM_OP_PUT_SIGNAL), dst, channel, timeout_ms, ON_STREAM(stream),
+			   "symm_put_signal_on_stream");
 }
 
 int symm_wait_signal(struct symm_mem *mem, int src, int channel, int64_t timeout_ms)
@@ -146,7 +148,8 @@ int symm_wait_signal(struct symm_mem *mem, int src, int channel, int64_t timeout
 
 int symm_wait_signal_on_stream(struct symm_mem *mem, int src, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_WAIT_SIGNAL), src, channel, timeout_ms, ON_STREAM(stream), "symm_wait_signal_on_stream");
+	return synchronise(mem, OP(SYMM_OP_WAIT_SIGNAL), src, channel, timeout_ms, ON_STREAM(stream),
+			   "symm_wait_signal_on_stream");
 }
 
 /* ---- copies ---- */
@@ -159,17 +162,19 @@ struct range {
 static int check_range(const struct view *view, const struct range *range, const void *local)
 {
 	if (range->rank < 0 || range->rank >= view->group->world_size)
-		return symm_error(SYMM_EINVAL, "rank %d is not in the group of %d", range->rank, view->group->world_size);
+		return symm_error(SYMM_EINVAL, "rank %d is not in the group of %d", range->rank,
+				  view->group->world_size);
 	if (local == NULL && range->bytes > 0)
 		return symm_error(SYMM_EINVAL, "the local address is NULL");
 	if (range->offset > view->alloc->bytes || range->bytes > view->alloc->bytes - range->offset)
-		return symm_error(SYMM_EINVAL, "%zu bytes from offset %zu do not lie within the block of %zu bytes", range->bytes,
-				  range->offset, view->alloc->bytes);
+		return symm_error(SYMM_EINVAL, "%zu bytes from offset %zu do not lie within the block of %zu bytes",
+				  range->bytes, range->offset, view->alloc->bytes);
 	return symm_group_check(view->group);
 }
 
 /* A put has a source (and `to` is NULL), a get a destination. */
-static int copy(struct symm_mem *handle, struct range range, bool put, void *to, const void *from, struct where where, const char *call)
+static int copy(struct symm_mem *handle, struct range range, bool put, void *to, const void *from, struct where where,
+		const char *call)
 {
 	struct symm_sync_op op = { .kind = SYMM_OP_COPY, .dst = to, .src = from, .bytes = range.bytes };
 	int rc;
@@ -198,7 +203,8 @@ int symm_put(struct symm_mem *mem, int dst, size_t offset, const void *src, size
 
 int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes, void *stream)
 {
-	return copy(mem, (struct range){ dst, offset, bytes }, true, NULL, src, ON_STREAM(stream), "symm_put_on_stream");
+	return copy(mem, (struct range){ dst, offset, bytes }, true, NULL, src, ON_STREAM(stream),
+		    "symm_put_on_stream");
 }
 
 int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes)
@@ -208,5 +214,6 @@ int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t byt
 
 int symm_get_on_stream(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes, void *stream)
 {
-	return copy(mem, (struct range){ src, offset, bytes }, false, dst, NULL, ON_STREAM(stream), "symm_get_on_stream");
+	return copy(mem, (struct range){ src, offset, bytes }, false, dst, NULL, ON_STREAM(stream),
+		    "symm_get_on_stream");
 }

@@ -55,7 +55,8 @@ static int make_tables(struct view *view)
 	return 0;
 }
 
-int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena, struct view **out)
+int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena,
+		   struct view **out)
 {
 	struct view *view = calloc(1, sizeof(*view));
 	struct symm_device *device = alloc->block->device;
@@ -111,7 +112,8 @@ int symm_view_close(struct view *view, unsigned own, int64_t deadline)
 		return symm_error(SYMM_EBUSY, "another thread is still in a call on this symm_mem");
 	while (__atomic_load_n(&view->pending, __ATOMIC_ACQUIRE) > 0) {
 		if (symm_now() >= deadline)
-			return symm_error(SYMM_EBUSY, "%d pieces of work on streams still use this symm_mem", view->pending);
+			return symm_error(SYMM_EBUSY, "%d pieces of work on streams still use this symm_mem",
+					  view->pending);
 		symm_sleep(wait, deadline);
 		if (wait < SYMM_NS_PER_MS)
 			wait *= 2;

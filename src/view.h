@@ -5,7 +5,8 @@
 #include "alloc.h"
 
 /* A view from the mapped blocks of all ranks; takes span and the reference to arena over on success. Not yet in any list. */
-int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena, struct view **view);
+int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena,
+		   struct view **view);
 /* Frees what symm_view_make made, with everything that it took over. Nothing may use it any more. */
 void symm_view_free(struct view *view);
 /* Refuses new calls, ends own waits, awaits what is under way, tells peers: `own` calls of the caller's own stay. SYMM_EBUSY at the deadline. */

@@ -69,8 +69,8 @@ static int find_or_create(struct symm_loop *loop, const char *text, struct symm_
 
 	pthread_mutex_lock(&stores_lock);
 	LIST_FOREACH(store, &stores, entry)
-		if (strcmp(store->text, text) == 0)
-			break;
+	if (strcmp(store->text, text) == 0)
+		break;
 	if (store == NULL) {
 		rc = create(loop, text, &store);
 		if (rc == SYMM_OK)

@@ -57,11 +57,11 @@ struct symm_request {
 	struct symm_store *store;
 	const struct symm_script *script; /* NULL: a plain command */
 	struct symm_wire wire;
-	uint64_t number;            /* of the store's requests: their order */
+	uint64_t number; /* of the store's requests: their order */
 	int64_t made, deadline;
-	int64_t sent;               /* when it took off last */
-	bool lost;                  /* a connection was lost under it */
-	struct symm_reply **keep;   /* NULL, or who takes the reply over */
+	int64_t sent;             /* when it took off last */
+	bool lost;                /* a connection was lost under it */
+	struct symm_reply **keep; /* NULL, or who takes the reply over */
 	/* NULL: it has been called */
 	void (*finished)(void *arg, const struct symm_reply *reply, const struct symm_err *err);
 	void *arg;
@@ -75,31 +75,31 @@ enum symm_connection_state {
 	SYMM_CONNECTION_TLS,        /* handshake */
 	SYMM_CONNECTION_GREETING,   /* AUTH, SELECT, CLIENT SETNAME */
 	SYMM_CONNECTION_READY,
-	SYMM_CONNECTION_BACKOFF     /* before the next try */
+	SYMM_CONNECTION_BACKOFF /* before the next try */
 };
 
 struct symm_store {
 	/* for any thread */
 	struct symm_url url;
-	SSL_CTX *tls;          /* NULL: not TLS */
+	SSL_CTX *tls; /* NULL: not TLS */
 	struct symm_loop *loop;
 	int64_t unbroken_since; /* atomic */
-	bool closing;          /* atomic */
-	char *text;            /* the URL as it was given: what users share a store by */
-	int users;             /* under the lock of the list */
+	bool closing;           /* atomic */
+	char *text;             /* the URL as it was given: what users share a store by */
+	int users;              /* under the lock of the list */
 	LIST_ENTRY(symm_store) entry;
 
 	/* requests */
 	struct symm_requests waiting, flying;
 	uint64_t numbers;
-	struct event alarm;    /* at the earliest deadline, or when the oldest in flight has been away for too long */
-	int64_t alarm_at;      /* INT64_MAX: off */
-	bool paused;           /* the server is busy: nothing takes off until the connection's timer rings */
-	int64_t pause;         /* the last one's length */
+	struct event alarm; /* at the earliest deadline, or when the oldest in flight has been away for too long */
+	int64_t alarm_at;   /* INT64_MAX: off */
+	bool paused;        /* the server is busy: nothing takes off until the connection's timer rings */
+	int64_t pause;      /* the last one's length */
 
 	/* the connection */
 	enum symm_connection_state state;
-	struct event timer;    /* end of back-off, of a pause, or of patience with a peer that hangs */
+	struct event timer; /* end of back-off, of a pause, or of patience with a peer that hangs */
 	int64_t backoff;
 	struct symm_lookup *lookup;
 	struct addrinfo unix_address;
@@ -110,9 +110,9 @@ struct symm_store {
 	struct event connecting;
 	struct bufferevent *bev;
 	struct redisReader *reader;
-	size_t unparsed;       /* bytes fed since the last whole reply */
-	unsigned greeting;     /* replies to come, a bit each, lowest first */
-	char cause[256];       /* why the server could not be reached or did not do it, last; "": no trouble */
+	size_t unparsed;   /* bytes fed since the last whole reply */
+	unsigned greeting; /* replies to come, a bit each, lowest first */
+	char cause[256];   /* why the server could not be reached or did not do it, last; "": no trouble */
 };
 
 /* ---- request.c ---- */
@@ -132,12 +132,12 @@ void symm_requests_fail(struct symm_store *store, const struct symm_err *err);
 
 /* What an error reply means. */
 enum symm_error_verdict {
-	SYMM_ERROR_FINAL,     /* the caller's to know */
-	SYMM_ERROR_AUTH,      /* SYMM_EAUTH */
-	SYMM_ERROR_MOVED,     /* another node of a cluster has the key */
+	SYMM_ERROR_FINAL, /* the caller's to know */
+	SYMM_ERROR_AUTH,  /* SYMM_EAUTH */
+	SYMM_ERROR_MOVED, /* another node of a cluster has the key */
 	SYMM_ERROR_NOSCRIPT,
-	SYMM_ERROR_AGAIN,     /* later it may work */
-	SYMM_ERROR_RECONNECT  /* on a new connection it may work */
+	SYMM_ERROR_AGAIN,    /* later it may work */
+	SYMM_ERROR_RECONNECT /* on a new connection it may work */
 };
 enum symm_error_verdict symm_error_verdict(const char *text);
 

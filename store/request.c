@@ -136,7 +136,8 @@ static void expire_flying(struct symm_store *store, int64_t now, int64_t *next)
 {
 	struct symm_request *request;
 
-	TAILQ_FOREACH(request, &store->flying, entry) {
+	TAILQ_FOREACH(request, &store->flying, entry)
+	{
 		if (request->finished == NULL)
 			continue;
 		if (request->deadline <= now)

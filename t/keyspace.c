@@ -380,8 +380,8 @@ static void test_stale(void)
 		       when);
 		is_int(symm_keyspace_missing(&g.ks, 2, 1, soon(), who, 1, &n, &flag), SYMM_ESTALE, "missing, %s", when);
 		is_int(refresh(&g.ks, &g.member[0], "").code, SYMM_ESTALE, "refresh, %s", when);
-		is_int(symm_keyspace_leave(&g.ks, &g.member[0], 1, 1, soon()), other ? SYMM_ESTALE : SYMM_OK, "leave, %s",
-		       when);
+		is_int(symm_keyspace_leave(&g.ks, &g.member[0], 1, 1, soon()), other ? SYMM_ESTALE : SYMM_OK,
+		       "leave, %s", when);
 		is_poll(&g, 1, SYMM_VERDICT_NONE, when);
 	}
 	has_str(symm_last_error(), "symm:{-/stale}:group", "the detail names the key");

@@ -8,11 +8,11 @@
 #include <string.h>
 
 struct rig {
-	const char *url;      /* filled in by the test */
-	const char *job;      /* NULL: "test" */
+	const char *url; /* filled in by the test */
+	const char *job; /* NULL: "test" */
 	int world;
-	int64_t timeout_ms;   /* 0: 20 s */
-	int64_t lease_ms;     /* 0: the library's */
+	int64_t timeout_ms; /* 0: 20 s */
+	int64_t lease_ms;   /* 0: the library's */
 	struct symm_context *context;
 	struct symm_group *group;
 };

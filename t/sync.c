@@ -110,9 +110,9 @@ static void test_layout(uint32_t world)
 		for (uint32_t peer = 0; peer < world; peer++) {
 			uint64_t *counters = symm_sync_signal_counters(&s, channel, peer);
 
-			apart &= claim(map, l.bytes, l.barrier + channel * l.row + SYMM_SYNC_WORD * peer, 8);
-			apart &= claim(map, l.bytes, l.signal + channel * l.row + SYMM_SYNC_PAIR * peer, 8);
-			apart &= claim(map, l.bytes, l.credit + channel * l.row + SYMM_SYNC_PAIR * peer, 8);
+			apart &= claim(map, l.bytes, l.barrier + channel * l.row + 8 * peer, 8);
+			apart &= claim(map, l.bytes, l.signal + channel * l.row + 8 * peer, 8);
+			apart &= claim(map, l.bytes, l.credit + channel * l.row + 8 * peer, 8);
 			apart &= claim(local_map, local, (size_t)((char *)counters - s.local), 16);
 		}
 		apart &= claim(map, l.bytes, l.bell + channel * 64, 4);
@@ -120,7 +120,7 @@ static void test_layout(uint32_t world)
 			       16);
 	}
 	for (uint32_t peer = 0; peer < world; peer++)
-		apart &= claim(map, l.bytes, l.state + SYMM_SYNC_WORD * peer, 8);
+		apart &= claim(map, l.bytes, l.state + 8 * peer, 8);
 	ok(apart, "layout for %u ranks: every word inside, alone and aligned (%zu bytes)", world, l.bytes);
 	free(map);
 	free(local_map);
@@ -219,7 +219,7 @@ static void test_leave_after_barrier(void)
 	uint64_t *state_of_1;
 
 	trio_open(&trio);
-	state_of_1 = symm_sync_at(trio.s[0], 0, symm_sync_layout(3).state, SYMM_SYNC_WORD, 1);
+	state_of_1 = symm_sync_at(trio.s[0], 0, symm_sync_layout(3).state, 1);
 	for (int closed = 0; closed <= 1; closed++) {
 		struct caller last[] = { { trio.s[1], SYMM_SYNC_BARRIER, 0, 2, 1, 0 },
 					 { trio.s[2], SYMM_SYNC_BARRIER, 0, 2, 1, 0 } };

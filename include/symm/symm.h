@@ -36,24 +36,24 @@ extern "C" {
 
 enum symm_error {
 	SYMM_OK = 0,
-	SYMM_EINVAL = -1,     /* an argument is wrong */
-	SYMM_ENOMEM = -2,     /* no memory, of the host or of the device */
-	SYMM_ETIMEDOUT = -3,  /* a deadline passed; the detail says who was missing */
-	SYMM_EPEER = -4,      /* a peer died, left or failed */
-	SYMM_ESTALE = -5,     /* what the handle or the generation stood for is gone */
-	SYMM_EBUSY = -6,      /* still in use */
-	SYMM_EEXIST = -7,     /* somebody else holds that rank or name */
-	SYMM_ENOENT = -8,     /* no such group, allocation or rendezvous */
-	SYMM_EMISMATCH = -9,  /* the ranks of a collective do not agree */
-	SYMM_ESTORE = -10,    /* Redis cannot be reached, or answered with an error */
-	SYMM_EAUTH = -11,     /* Redis refused the user, the password or a command; TLS refused the peer */
-	SYMM_EDEVICE = -12,   /* the device is absent or failed */
-	SYMM_ENOTSUP = -13,   /* not on this device or platform */
-	SYMM_EDEADLK = -14,   /* the call would wait for itself */
-	SYMM_EFORK = -15,     /* called in the child of a fork */
-	SYMM_EPROTO = -16,    /* a record or message was not understood */
-	SYMM_ESYS = -17,      /* a system call failed; the detail names it */
-	SYMM_EUNREACH = -18   /* two ranks cannot map each other's memory; the detail names them */
+	SYMM_EINVAL = -1,    /* an argument is wrong */
+	SYMM_ENOMEM = -2,    /* no memory, of the host or of the device */
+	SYMM_ETIMEDOUT = -3, /* a deadline passed; the detail says who was missing */
+	SYMM_EPEER = -4,     /* a peer died, left or failed */
+	SYMM_ESTALE = -5,    /* what the handle or the generation stood for is gone */
+	SYMM_EBUSY = -6,     /* still in use */
+	SYMM_EEXIST = -7,    /* somebody else holds that rank or name */
+	SYMM_ENOENT = -8,    /* no such group, allocation or rendezvous */
+	SYMM_EMISMATCH = -9, /* the ranks of a collective do not agree */
+	SYMM_ESTORE = -10,   /* Redis cannot be reached, or answered with an error */
+	SYMM_EAUTH = -11,    /* Redis refused the user, the password or a command; TLS refused the peer */
+	SYMM_EDEVICE = -12,  /* the device is absent or failed */
+	SYMM_ENOTSUP = -13,  /* not on this device or platform */
+	SYMM_EDEADLK = -14,  /* the call would wait for itself */
+	SYMM_EFORK = -15,    /* called in the child of a fork */
+	SYMM_EPROTO = -16,   /* a record or message was not understood */
+	SYMM_ESYS = -17,     /* a system call failed; the detail names it */
+	SYMM_EUNREACH = -18  /* two ranks cannot map each other's memory; the detail names them */
 };
 
 struct symm_context; /* one rank's use of symm: a store, a device, defaults */
@@ -84,8 +84,10 @@ struct symm_options {
 	int64_t timeout_ms; /* default deadline of this context's calls; 0: SYMM_TIMEOUT_MS, else 60000 */
 	int64_t lease_ms;   /* how long silence of a rank on another host is believed; 0: SYMM_LEASE_MS, else 10000 */
 };
-#define SYMM_OPTIONS_INIT \
-	{ sizeof(struct symm_options), NULL, NULL, NULL, SYMM_AUTO, SYMM_AUTO, SYMM_AUTO, 0, 0 }
+#define SYMM_OPTIONS_INIT                                                                                              \
+	{                                                                                                              \
+		sizeof(struct symm_options), NULL, NULL, NULL, SYMM_AUTO, SYMM_AUTO, SYMM_AUTO, 0, 0                   \
+	}
 
 /* Opens a context and proves that the store answers. options may be NULL: all from the environment. */
 SYMM_API int symm_open(const struct symm_options *options, struct symm_context **context);
@@ -99,8 +101,8 @@ SYMM_API int symm_context_local_rank(struct symm_context *context);
 /* ---- groups ---- */
 
 /* Joins the group, with all its ranks; rank and world_size may be SYMM_AUTO. Collective. */
-SYMM_API int symm_group_join(struct symm_context *context, const char *name, int rank, int world_size, int64_t timeout_ms,
-			     struct symm_group **group);
+SYMM_API int symm_group_join(struct symm_context *context, const char *name, int rank, int world_size,
+			     int64_t timeout_ms, struct symm_group **group);
 /* The group of that name that this context has joined: the same handle, not a new reference. */
 SYMM_API int symm_group_find(struct symm_context *context, const char *name, struct symm_group **group);
 /* Leaves the group. Local: waits for no peer. NULL is fine. */
@@ -119,13 +121,15 @@ SYMM_API int symm_group_status(struct symm_group *group);
 /* ---- allocations ---- */
 
 struct symm_alloc_options {
-	size_t size;         /* sizeof(struct symm_alloc_options) */
-	const char *device;  /* NULL: the context's */
-	int persistent;      /* nonzero: cache the allocation under alloc_id */
-	uint64_t alloc_id;   /* used when persistent */
+	size_t size;        /* sizeof(struct symm_alloc_options) */
+	const char *device; /* NULL: the context's */
+	int persistent;     /* nonzero: cache the allocation under alloc_id */
+	uint64_t alloc_id;  /* used when persistent */
 };
-#define SYMM_ALLOC_OPTIONS_INIT \
-	{ sizeof(struct symm_alloc_options), NULL, 0, 0 }
+#define SYMM_ALLOC_OPTIONS_INIT                                                                                        \
+	{                                                                                                              \
+		sizeof(struct symm_alloc_options), NULL, 0, 0                                                          \
+	}
 
 /* Allocates bytes of symmetric memory for a rendezvous with the group: zero-filled, but for a cached persistent block, which
  * keeps what it held. Local. options may be NULL. */
@@ -190,7 +194,8 @@ SYMM_API int symm_wait_signal_on_stream(struct symm_mem *mem, int src, int chann
 
 /* Copies src, any memory of this device, into rank dst's block. */
 SYMM_API int symm_put(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes);
-SYMM_API int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes, void *stream);
+SYMM_API int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes,
+				void *stream);
 /* Copies from rank src's block into dst, any memory of this device. */
 SYMM_API int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes);
 SYMM_API int symm_get_on_stream(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes, void *stream);
