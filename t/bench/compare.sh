@@ -13,6 +13,7 @@ for tool in mpicc mpirun jq symm symmrun; do
 	command -v "$tool" >/dev/null || { echo "compare: $tool is missing" >&2; exit 2; }
 done
 mpicc -O2 -o "$work/mpi_barrier" "$source_dir/t/bench/mpi_barrier.c" || exit 1
+${CC:-cc} -O2 -o "$work/pingpong" "$source_dir/t/bench/pingpong.c" || exit 1
 
 mpi() {
 	mpirun --allow-run-as-root --oversubscribe -np "$1" "$work/mpi_barrier" 2>/dev/null
@@ -35,6 +36,7 @@ one_run() {
 		bench $ranks --op barrier >"$work/out" || exit 1
 		jq -r 'select(.op == "barrier").p50_us' "$work/out" >>"$work/barrier$ranks"
 	done
+	"$work/pingpong" >>"$work/raw"
 	bench 2 --op signal,memcpy,put,get --bytes 64K,64M >"$work/out" || exit 1
 	jq -r 'select(.op == "signal").p50_us' "$work/out" >>"$work/signal"
 	local bytes op
@@ -66,6 +68,7 @@ done
 echo "$(date -u +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), medians of $runs runs"
 judge "barrier, 2 ranks, us (Open MPI)" barrier2 '<=' "$(median "$work/mpi2")"
 judge "barrier, 4 ranks, us (Open MPI)" barrier4 '<=' "$(median "$work/mpi4")"
+echo "raw ping-pong of plain stores, us: $(median "$work/raw")"
 judge "signal round trip, us" signal '<' 0.3
 judge "put 64 KiB, of memcpy" put65536 '>=' 0.95
 judge "get 64 KiB, of memcpy" get65536 '>=' 0.95
