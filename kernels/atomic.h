@@ -1,7 +1,7 @@
 /* atomic.h: the few atomic accesses that the algorithms are made of.
  *
- * Words are 64 bits, shared by ranks, each with one writer: loaded relaxed, published with release. Counters are 64 bits
- * and this rank's own. Flags are 32 bits: poison, gone, bells.
+ * Words are 64 bits, shared by ranks, each with one writer: loaded relaxed, published with release. Counters are 64
+ * bits and this rank's own. Flags are 32 bits: poison, gone, bells.
  */
 #ifndef SYMM_KERNELS_ATOMIC_H
 #define SYMM_KERNELS_ATOMIC_H

@@ -2,16 +2,17 @@
  *
  * Words. For each (allocation, group) every rank owns one slot of shared words in its sync arena; peers write into
  * it, its owner reads. All words are 64 bits, {generation << 32 | epoch}, zero at rest (a fresh arena needs no
- * initialisation: generation 0 never exists). Rows are padded to 64 bytes. See struct symm_sync_layout for the offsets.
+ * initialisation: generation 0 never exists). Rows are padded to 64 bytes. See struct symm_sync_layout for the
+ * offsets.
  *
  * Counters. A channel's tickets and the barrier's done count are this rank's own, in local memory of the device. They
  * start at 0; the epoch in a word is the low half of epoch0 + ticket + 1.
  *
- * Failure. One struct symm_sync_group per (group, device) holds the poison word: 0, or the positive SYMM code (-code) with
- * which the group failed. The first to fail sets it by compare-and-swap and alone writes the record. From then on every
- * call fails with that code, before it stores anything or takes a ticket; the counters mean nothing any more.
- * A closed peer fails only the calls that wait for it or signal it, with SYMM_ESTALE, and poisons nothing: channels that
- * have nothing to do with it go on.
+ * Failure. One struct symm_sync_group per (group, device) holds the poison word: 0, or the positive SYMM code (-code)
+ * with which the group failed. The first to fail sets it by compare-and-swap and alone writes the record. From then
+ * on every call fails with that code, before it stores anything or takes a ticket; the counters mean nothing any
+ * more. A closed peer fails only the calls that wait for it or signal it, with SYMM_ESTALE, and poisons nothing:
+ * channels that have nothing to do with it go on.
  */
 #ifndef SYMM_KERNELS_SYNC_H
 #define SYMM_KERNELS_SYNC_H
@@ -72,8 +73,8 @@ struct symm_sync {
 	char *local; /* our tickets and counts: symm_sync_local_bytes(), zero at first */
 };
 
-/* Offsets in bytes from the start of a slot, for a world size: word [peer], 8 bytes each, of channel 0's row. Each row has cache
- * lines of its own: a credit that comes does not disturb the wait for a signal beside it. */
+/* Offsets in bytes from the start of a slot, for a world size: word [peer], 8 bytes each, of channel 0's row. Each
+ * row has cache lines of its own: a credit that comes does not disturb the wait for a signal beside it. */
 struct symm_sync_layout {
 	size_t row;     /* bytes from one channel's row to the next */
 	size_t barrier; /* inbox: peer has entered barrier number epoch */
@@ -251,8 +252,8 @@ static inline bool symm_sync_gone(const struct symm_sync *s, uint32_t peer)
 	return symm_sync_state(s, peer) != SYMM_STATE_CLOSED;
 }
 
-/* Why the wait cannot end well: 0 or a code, and the peer to blame. A rank that failed concerns all waits, and so does our
- * own close; a peer that is gone or closed only those who wait for it. */
+/* Why the wait cannot end well: 0 or a code, and the peer to blame. A rank that failed concerns all waits, and so
+ * does our own close; a peer that is gone or closed only those who wait for it. */
 static inline int symm_sync_broken(const struct symm_sync_wait *w, uint32_t *blame)
 {
 	const struct symm_sync_group *group = w->sync->group;

@@ -1,10 +1,10 @@
 /* wait.h: how a CPU waits for a word that another rank will write: it spins, then yields, then sleeps on a bell.
  *
- * A bell is one 32-bit word beside the words of a channel, in the slot of the rank that sleeps: odd while somebody may
- * sleep on it. Who sleeps makes it odd, looks once more, and sleeps while it keeps that value. Who has published a word
- * looks at the bell and, if it is odd, makes it the next even number and wakes all. Between the store and the look of
- * each side stands a full fence, so that at least one of them sees the other. A writer that dies in between delays a sleeper by
- * SYMM_WAIT_NAP_NS at most.
+ * A bell is one 32-bit word beside the words of a channel, in the slot of the rank that sleeps: odd while somebody
+ * may sleep on it. Who sleeps makes it odd, looks once more, and sleeps while it keeps that value. Who has published
+ * a word looks at the bell and, if it is odd, makes it the next even number and wakes all. Between the store and the
+ * look of each side stands a full fence, so that at least one of them sees the other. A writer that dies in between
+ * delays a sleeper by SYMM_WAIT_NAP_NS at most.
  */
 #ifndef SYMM_KERNELS_WAIT_H
 #define SYMM_KERNELS_WAIT_H
@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A wait looks so many times in a row, then so many times with a yield between, then it sleeps, for so long at a stretch.
- * Measured on 2 cores: barriers of 2 ranks take half of Open MPI's time, of 4 and 8 ranks less than its. */
+/* A wait looks so many times in a row, then so many times with a yield between, then it sleeps, for so long at a
+ * stretch. Measured on 2 cores: barriers of 2 ranks take half of Open MPI's time, of 4 and 8 ranks less than its. */
 #define SYMM_WAIT_GLANCE 16
 #define SYMM_WAIT_SPINS 2000
 #define SYMM_WAIT_SPINS_SHARED 1

@@ -1,7 +1,7 @@
 /* alloc.h: allocations and the views of them, inside; and the one table in which both are found by address.
  *
- * An allocation lives while its pointer is in use (active), while it is cached under an alloc_id (persistent), or while somebody
- * holds a reference to a view of it. Then it is torn down: release.c.
+ * An allocation lives while its pointer is in use (active), while it is cached under an alloc_id (persistent), or
+ * while somebody holds a reference to a view of it. Then it is torn down: release.c.
  */
 #ifndef SYMM_ALLOC_H
 #define SYMM_ALLOC_H
@@ -48,7 +48,8 @@ void symm_memory_read(void);
 void symm_memory_write(void);
 void symm_memory_unlock(void);
 
-/* With the lock held: the allocation that the user has at ptr or around it; NULL, with *rc SYMM_ENOENT or SYMM_ESTALE. */
+/* With the lock held: the allocation that the user has at ptr or around it; NULL, with *rc SYMM_ENOENT or
+ * SYMM_ESTALE. */
 struct alloc *symm_alloc_find(const void *ptr, int *rc);
 /* With the lock held: the allocation around ptr in whatever state; NULL if there is none. */
 struct alloc *symm_alloc_around(const void *ptr);

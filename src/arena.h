@@ -1,8 +1,9 @@
-/* arena.h: where the words of barrier and signals live: one block per (group, run of rendezvous numbers), cut into slots.
+/* arena.h: where the words of barrier and signals live: one block per (group, run of rendezvous numbers), cut into
+ * slots.
  *
- * The first rendezvous of a run that succeeds exchanges the arena beside its allocation; the rest of the run needs no exchange.
- * Which run a rendezvous belongs to follows from its number alone, and all ranks know alike which of them succeeded, so that all agree
- * on the slot and on whether an arena comes along.
+ * The first rendezvous of a run that succeeds exchanges the arena beside its allocation; the rest of the run needs no
+ * exchange. Which run a rendezvous belongs to follows from its number alone, and all ranks know alike which of them
+ * succeeded, so that all agree on the slot and on whether an arena comes along.
  */
 #ifndef SYMM_ARENA_H
 #define SYMM_ARENA_H

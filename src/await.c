@@ -58,8 +58,8 @@ static void name_missing(struct await *await, struct symm_err *why)
 		add_missing(who, missing < NAMED ? missing : NAMED, missing, why);
 }
 
-/* Membership was complete once: who is in the store no more has left, even if no link told, or told only that its process
- * has ended since. Who died is still there. */
+/* Membership was complete once: who is in the store no more has left, even if no link told, or told only that its
+ * process has ended since. Who died is still there. */
 static uint32_t how_gone(const struct group *group, const struct symm_presence *who)
 {
 	if (who->member.rank == group->rank)

@@ -1,4 +1,5 @@
-/* await.h: waiting for a verdict in the store, with a deadline, and ending the wait for all ranks when it cannot come. */
+/* await.h: waiting for a verdict in the store, with a deadline, and ending the wait for all ranks when it cannot
+ * come. */
 #ifndef SYMM_AWAIT_H
 #define SYMM_AWAIT_H
 
@@ -16,11 +17,13 @@ struct await {
 	bool voting; /* all have come: the votes are awaited */
 };
 
-/* When a call of the store that is made now must be answered, on behalf of a call of ours with that deadline: a lease from now, or from the
- * deadline, whichever is earlier; a tenth of a lease at least, for a process that was stopped itself. */
+/* When a call of the store that is made now must be answered, on behalf of a call of ours with that deadline: a lease
+ * from now, or from the deadline, whichever is earlier; a tenth of a lease at least, for a process that was stopped
+ * itself. */
 int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline);
-/* Polls until the verdict is final, or for !voting "go", or a reason comes up why it never will be: a member is gone or has failed,
- * the group is being left, the deadline. *why: that reason (code 0: the verdict is there). Returns an error only if the store does not answer. */
+/* Polls until the verdict is final, or for !voting "go", or a reason comes up why it never will be: a member is gone
+ * or has failed, the group is being left, the deadline. *why: that reason (code 0: the verdict is there). Returns an
+ * error only if the store does not answer. */
 int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why);
 
 #endif

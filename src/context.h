@@ -20,7 +20,8 @@ struct context {
 	struct doing *doing; /* owned by doing.c */
 };
 
-/* The deadline of a call that starts now, whose timeout is timeout_ms, or by default otherwise_ms. SYMM_EINVAL for a negative timeout. */
+/* The deadline of a call that starts now, whose timeout is timeout_ms, or by default otherwise_ms. SYMM_EINVAL for a
+ * negative timeout. */
 int symm_deadline(int64_t otherwise_ms, int64_t timeout_ms, int64_t *deadline);
 int symm_context_deadline(const struct context *context, int64_t timeout_ms, int64_t *deadline);
 /* The timeout itself in nanoseconds, likewise. */

@@ -1,8 +1,8 @@
 /* device.h: the backends behind one small table of functions.
  *
  * A device makes physical blocks of memory, exports them as fds, imports those of peers, and maps blocks at addresses
- * that it reserved. Synchronisation and copies run on it either at once or on a stream. Return values are SYMM codes with the detail
- * written. Nothing here knows groups, stores or ranks beyond what a symm_sync_op says.
+ * that it reserved. Synchronisation and copies run on it either at once or on a stream. Return values are SYMM codes
+ * with the detail written. Nothing here knows groups, stores or ranks beyond what a symm_sync_op says.
  */
 #ifndef SYMM_DEVICE_H
 #define SYMM_DEVICE_H

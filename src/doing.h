@@ -8,7 +8,8 @@
 
 struct context;
 
-/* A blocking call under way, on its caller's stack; or a standing entry, through which calls too short to be listed pass. */
+/* A blocking call under way, on its caller's stack; or a standing entry, through which calls too short to be listed
+ * pass. */
 struct doing {
 	struct context *context;
 	struct doing *next;

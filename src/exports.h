@@ -1,5 +1,5 @@
-/* exports.h: what the ranks of this process offer to their peers during a rendezvous: to other processes as fds over the
- * links, to ranks of this process as the blocks themselves. */
+/* exports.h: what the ranks of this process offer to their peers during a rendezvous: to other processes as fds over
+ * the links, to ranks of this process as the blocks themselves. */
 #ifndef SYMM_EXPORTS_H
 #define SYMM_EXPORTS_H
 
@@ -20,7 +20,8 @@ struct export
 	struct export *next;
 };
 
-/* Offers export->count blocks (they, nonce, seq, rank and loop are filled in), with fds if loop is given: some peer is in another process. */
+/* Offers export->count blocks (they, nonce, seq, rank and loop are filled in), with fds if loop is given: some peer
+ * is in another process. */
 int symm_export_begin(struct export *export);
 void symm_export_end(struct export *export);
 /* Block i that a rank of this process offers: a reference; NULL if it offers none. */

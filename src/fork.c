@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A word that reads 1 here and, because its page is wiped on fork, 0 in a child: getpid would cost more than a barrier. */
+/* A word that reads 1 here and, because its page is wiped on fork, 0 in a child: getpid would cost more than a
+ * barrier. */
 static uint32_t *armed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 

@@ -239,8 +239,8 @@ static bool is_hearsay(const struct group *group)
 	       symm_group_gone(group, (int)record->peer) == SYMM_GONE_NOT;
 }
 
-/* Only the algorithm sets poison before the failure is there; its record follows at once, and what a peer has to tell in
- * a moment. */
+/* Only the algorithm sets poison before the failure is there; its record follows at once, and what a peer has to tell
+ * in a moment. */
 static void learn_failure(struct group *group, struct symm_err *why)
 {
 	int64_t patience = symm_now() + HEARSAY_NS;

@@ -1,7 +1,8 @@
 /* group.h: this rank's membership of a group, inside: who the members are, who is gone, whether the group has failed.
  *
- * Life: joining (join.c, no struct group yet) -> member -> [failed] -> leaving -> gone. A group that has failed keeps its memory and
- * answers queries; its collectives and synchronisation give the code of the first failure, the same on every rank.
+ * Life: joining (join.c, no struct group yet) -> member -> [failed] -> leaving -> gone. A group that has failed keeps
+ * its memory and answers queries; its collectives and synchronisation give the code of the first failure, the same on
+ * every rank.
  */
 #ifndef SYMM_GROUP_H
 #define SYMM_GROUP_H
@@ -90,9 +91,10 @@ const struct symm_member *symm_group_local(const struct group *group, int rank);
 /* SYMM_GONE_... of a rank. */
 uint32_t symm_group_gone(const struct group *group, int rank);
 
-/* One collective at a time, numbered in the order of entry: turn->seq is set even when the wait for the turn ends at the deadline
- * (SYMM_ETIMEDOUT: not entered, nothing to leave). *needless: another thread had or ended a turn about the same key meanwhile: no number was
- * taken, look again. done(key, group) tells whether the key's collective has succeeded; it is called with the group's lock held. */
+/* One collective at a time, numbered in the order of entry: turn->seq is set even when the wait for the turn ends at
+ * the deadline (SYMM_ETIMEDOUT: not entered, nothing to leave). *needless: another thread had or ended a turn about
+ * the same key meanwhile: no number was taken, look again. done(key, group) tells whether the key's collective has
+ * succeeded; it is called with the group's lock held. */
 int symm_group_enter(struct group *group, int64_t deadline, struct turn *turn,
 		     bool (*done)(const struct turn *turn, struct group *group), bool *needless);
 void symm_group_exit(struct group *group, struct turn *turn);

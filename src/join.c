@@ -23,7 +23,8 @@ struct joining {
 	uint64_t watched; /* its nonce */
 };
 
-/* Of a process of another host only its lease tells: run out while I watched without a break for a whole lease, or refreshed meanwhile. */
+/* Of a process of another host only its lease tells: run out while I watched without a break for a whole lease, or
+ * refreshed meanwhile. */
 static enum symm_proof prove_by_lease(const struct joining *j, int64_t lease_left_ms)
 {
 	int64_t since = symm_store_unbroken_since(j->ks.store), lease = j->ks.lease_ms * SYMM_NS_PER_MS;
@@ -124,8 +125,8 @@ static int think(struct joining *j)
 	return rc;
 }
 
-/* I would complete the group. Who died while it was forming is taken out first: its next life could not come in, and its
- * peers would begin with a dead member. */
+/* I would complete the group. Who died while it was forming is taken out first: its next life could not come in, and
+ * its peers would begin with a dead member. */
 static int bury(struct joining *j)
 {
 	struct symm_keyspace theirs = j->ks;
@@ -209,8 +210,8 @@ static int enter(struct joining *j)
 	}
 }
 
-/* At the deadline, when the store does not answer, or when the join failed for all: out again, unless it is too late for
- * that. */
+/* At the deadline, when the store does not answer, or when the join failed for all: out again, unless it is too late
+ * for that. */
 static int withdraw(struct joining *j, const struct symm_err *why)
 {
 	bool sealed = false;

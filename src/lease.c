@@ -31,7 +31,8 @@ static int64_t lease_ns(const struct lease *lease)
 	return lease->group->ks.lease_ms * SYMM_NS_PER_MS;
 }
 
-/* A rank that did not refresh for a whole lease, or whose store was away, judges nobody: all the others may just have had the same outage. */
+/* A rank that did not refresh for a whole lease, or whose store was away, judges nobody: all the others may just have
+ * had the same outage. */
 static bool may_judge(struct lease *lease)
 {
 	int64_t now = symm_now();

@@ -243,7 +243,8 @@ void symm_done_init(struct symm_done *done)
 	__atomic_store_n(&done->set, 0, __ATOMIC_RELAXED);
 }
 
-/* Once the word is set the waiter may end the life of done: the wake after it is of an address only, which nothing reads. */
+/* Once the word is set the waiter may end the life of done: the wake after it is of an address only, which nothing
+ * reads. */
 void symm_done_set(struct symm_done *done)
 {
 	uint32_t *word = &done->set;

@@ -73,7 +73,8 @@ void symm_block_unref(struct block *block)
 	free(block);
 }
 
-/* The block's spare slots, if they suffice and nobody has them, keep all ranks' blocks in one range; else a range of the span's own. */
+/* The block's spare slots, if they suffice and nobody has them, keep all ranks' blocks in one range; else a range of
+ * the span's own. */
 static int span_reserve(struct span *span, size_t n)
 {
 	struct block *own = span->own;
@@ -107,7 +108,8 @@ static void span_unreserve(struct span *span)
 		__atomic_store_n(&own->spare_used, 0, __ATOMIC_RELEASE);
 }
 
-/* Imports and maps the foreign blocks with one call of map; the imports are dropped at once: a mapping keeps its memory. */
+/* Imports and maps the foreign blocks with one call of map; the imports are dropped at once: a mapping keeps its
+ * memory. */
 static int span_map_foreign(struct span *span, int n_incoming, const struct incoming *incoming)
 {
 	const struct symm_device_ops *ops = span->own->device->ops;

@@ -36,8 +36,8 @@ struct span {
 	size_t n_foreign;
 	int reserved; /* the range is the span's own, not the block's spare slots */
 };
-/* Maps every rank's block: own at `rank`, the others as they came in (world_size - 1 of them, any order). own: a reference, taken over. On failure
- * nothing is taken. */
+/* Maps every rank's block: own at `rank`, the others as they came in (world_size - 1 of them, any order). own: a
+ * reference, taken over. On failure nothing is taken. */
 int symm_span_map(struct span *span, struct block *own, int rank, int world_size, const struct incoming *incoming);
 /* Unmaps foreign blocks and drops all references. Nothing may use them any more. */
 void symm_span_unmap(struct span *span);

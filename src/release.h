@@ -1,5 +1,6 @@
-/* release.h: how things end. Every ending is local and waits for no peer: new calls are refused, own waits end, what runs on
- * streams is awaited (SYMM_EBUSY at the deadline, nothing unmapped: it may be tried again), peers are told, memory goes. */
+/* release.h: how things end. Every ending is local and waits for no peer: new calls are refused, own waits end, what
+ * runs on streams is awaited (SYMM_EBUSY at the deadline, nothing unmapped: it may be tried again), peers are told,
+ * memory goes. */
 #ifndef SYMM_RELEASE_H
 #define SYMM_RELEASE_H
 

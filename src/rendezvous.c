@@ -268,7 +268,8 @@ static int exchange(struct meeting *m)
 
 /* ---- the steps ---- */
 
-/* Waits for "go" or, voting, "ready"; when neither can come any more, this rank says so for all and obeys the answer. */
+/* Waits for "go" or, voting, "ready"; when neither can come any more, this rank says so for all and obeys the answer.
+ */
 static int await(struct meeting *m, struct symm_verdict *verdict)
 {
 	struct symm_err why;

@@ -118,8 +118,8 @@ int symm_view_close(struct view *view, unsigned own, int64_t deadline)
 		if (wait < SYMM_NS_PER_MS)
 			wait *= 2;
 	}
-	/* Peers hear it after what streams still had for them. Who has failed says so to the end: peers that wait shall hear of the
-	 * failure, and not of what followed it. */
+	/* Peers hear it after what streams still had for them. Who has failed says so to the end: peers that wait
+	 * shall hear of the failure, and not of what followed it. */
 	symm_sync_tell(view->sync, symm_sync_poisoned(view->group->sync) != 0 ? SYMM_STATE_FAILED : SYMM_STATE_CLOSED);
 	return 0;
 }

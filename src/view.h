@@ -4,12 +4,14 @@
 
 #include "alloc.h"
 
-/* A view from the mapped blocks of all ranks; takes span and the reference to arena over on success. Not yet in any list. */
+/* A view from the mapped blocks of all ranks; takes span and the reference to arena over on success. Not yet in any
+ * list. */
 int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena,
 		   struct view **view);
 /* Frees what symm_view_make made, with everything that it took over. Nothing may use it any more. */
 void symm_view_free(struct view *view);
-/* Refuses new calls, ends own waits, awaits what is under way, tells peers: `own` calls of the caller's own stay. SYMM_EBUSY at the deadline. */
+/* Refuses new calls, ends own waits, awaits what is under way, tells peers: `own` calls of the caller's own stay.
+ * SYMM_EBUSY at the deadline. */
 int symm_view_close(struct view *view, unsigned own, int64_t deadline);
 /* The view behind a handle, held until symm_view_put. */
 struct view *symm_view_get(const struct symm_mem *handle, int *rc);

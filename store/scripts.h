@@ -1,4 +1,5 @@
-/* scripts.h: the Lua scripts of store/lua, as the build embeds them. Each file's first lines give its KEYS, ARGV and answer. */
+/* scripts.h: the Lua scripts of store/lua, as the build embeds them. Each file's first lines give its KEYS, ARGV and
+ * answer. */
 #ifndef SYMM_SCRIPTS_H
 #define SYMM_SCRIPTS_H
 

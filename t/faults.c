@@ -131,7 +131,8 @@ void __wrap_symm_pull_begin(struct symm_pull *pull)
 
 /* ---- rank 1 dies on the way ---- */
 
-/* How far ranks get. EITHER: to the rendezvous or, if all had what they need of rank 1, to the barrier; but together. */
+/* How far ranks get. EITHER: to the rendezvous or, if all had what they need of rank 1, to the barrier; but together.
+ */
 enum { EITHER, JOIN, RENDEZVOUS, BARRIER, WELL };
 
 struct death {

@@ -75,8 +75,8 @@ static struct usage look(int world)
 	return usage;
 }
 
-/* malloc and the arena of synchronisation words may stand elsewhere, and the first refresh of a lease makes a key; what leaked each
- * time would be far above. */
+/* malloc and the arena of synchronisation words may stand elsewhere, and the first refresh of a lease makes a key;
+ * what leaked each time would be far above. */
 static int compare(const struct usage *before, const struct usage *after)
 {
 	CHECK(after->fds == before->fds, "(%ld, then %ld)", before->fds, after->fds);

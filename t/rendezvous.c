@@ -1,4 +1,5 @@
-/* The rendezvous: memory seen by all, look-ups, disagreement, absence, groups that share an allocation, and who may be a rank. */
+/* The rendezvous: memory seen by all, look-ups, disagreement, absence, groups that share an allocation, and who may
+ * be a rank. */
 #include "ask.h"
 #include "rig.h"
 
@@ -376,7 +377,8 @@ static int leaver(int rank, void *arg)
 
 /* ---- several groups ---- */
 
-/* Three groups of the same ranks, in the second of which ranks are reversed, over one allocation; signals pending in each. */
+/* Three groups of the same ranks, in the second of which ranks are reversed, over one allocation; signals pending in
+ * each. */
 static int three_groups(int rank, void *arg)
 {
 	struct rig *rig = arg;

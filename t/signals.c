@@ -112,7 +112,8 @@ static int everything(int rank, void *arg)
 	return 0;
 }
 
-/* Message passing both ways: what was put before a signal is there after it, in the receiver's block and in the sender's. */
+/* Message passing both ways: what was put before a signal is there after it, in the receiver's block and in the
+ * sender's. */
 static int litmus(int rank, void *arg)
 {
 	struct rig *rig = arg;
@@ -138,8 +139,8 @@ static int litmus(int rank, void *arg)
 	return 0;
 }
 
-/* All channels at once, on 8 streams that go through them in the same order on every rank: right even where streams share
- * queues. A word is passed on each channel, by a barrier and by a signal. */
+/* All channels at once, on 8 streams that go through them in the same order on every rank: right even where streams
+ * share queues. A word is passed on each channel, by a barrier and by a signal. */
 static int channels(int rank, void *arg)
 {
 	enum { STREAMS = 8, ROUNDS = 8 };
@@ -432,7 +433,8 @@ static int waiter_start(struct waiter *waiter)
 	return 0;
 }
 
-/* Two barriers at once on one channel: both fail, and with them the group, also a rank that waits on another channel. */
+/* Two barriers at once on one channel: both fail, and with them the group, also a rank that waits on another channel.
+ */
 static int misuse(int rank, void *arg)
 {
 	struct rig *rig = arg;
@@ -524,7 +526,8 @@ static int free_under_stream(int rank, void *arg)
 	return 0;
 }
 
-/* What stands behind other work on a stream keeps its memory: free, release, leave and close say so, and may be tried again. */
+/* What stands behind other work on a stream keeps its memory: free, release, leave and close say so, and may be tried
+ * again. */
 static int busy(int rank, void *arg)
 {
 	struct rig *rig = arg, second = *rig;

@@ -287,7 +287,8 @@ static void *put_and_fail(void *arg)
 	return NULL;
 }
 
-/* Whoever looks for the word, then for failures, may miss both the word and that it came first: not once in many times. */
+/* Whoever looks for the word, then for failures, may miss both the word and that it came first: not once in many
+ * times. */
 static void test_satisfied_wins(void)
 {
 	struct trio trio;

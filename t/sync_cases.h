@@ -95,8 +95,8 @@ static inline int case_barriers(const struct arena *arena, struct symm_sync *s)
 	return 0;
 }
 
-/* Everyone signals the next rank and hears the one before, with a payload, on all channels. Two credits later a box has been
- * read. */
+/* Everyone signals the next rank and hears the one before, with a payload, on all channels. Two credits later a box
+ * has been read. */
 static inline int case_ring(const struct arena *arena, struct symm_sync *s)
 {
 	uint32_t me = s->group->rank, next = (me + 1) % arena->world, before = (me + arena->world - 1) % arena->world;

@@ -131,10 +131,11 @@ struct symm_alloc_options {
 		sizeof(struct symm_alloc_options), NULL, 0, 0                                                          \
 	}
 
-/* Allocates bytes of symmetric memory for a rendezvous with the group: zero-filled, but for a cached persistent block, which
- * keeps what it held. Local. options may be NULL. */
+/* Allocates bytes of symmetric memory for a rendezvous with the group: zero-filled, but for a cached persistent
+ * block, which keeps what it held. Local. options may be NULL. */
 SYMM_API int symm_alloc(struct symm_group *group, size_t bytes, const struct symm_alloc_options *options, void **ptr);
-/* Ends the use of an allocation, by its first address. Local: waits for no peer. NULL is fine. A persistent one stays cached. */
+/* Ends the use of an allocation, by its first address. Local: waits for no peer. NULL is fine. A persistent one stays
+ * cached. */
 SYMM_API int symm_free(void *ptr);
 /* The size in bytes that was asked for. ptr may point anywhere into the allocation. */
 SYMM_API int symm_alloc_size(const void *ptr, size_t *bytes);

@@ -100,8 +100,8 @@ static int out_of_memory(size_t bytes)
 			  memory_available());
 }
 
-/* Takes all pages now, so that a lack of memory is an error here and not a SIGBUS later. In steps, because a signal makes
- * the kernel give back the whole step. */
+/* Takes all pages now, so that a lack of memory is an error here and not a SIGBUS later. In steps, because a signal
+ * makes the kernel give back the whole step. */
 static int block_fill(int fd, size_t bytes)
 {
 	int err;

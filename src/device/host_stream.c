@@ -1,7 +1,9 @@
-/* The host device's streams. A stream is a FIFO of work; a queue is a worker thread and what it is to do. Each stream has
- * a queue of its own; when the device is strict, the streams share a few, as those of a GPU share its hardware queues.
+/* The host device's streams. A stream is a FIFO of work; a queue is a worker thread and what it is to do. Each stream
+ * has a queue of its own; when the device is strict, the streams share a few, as those of a GPU share its hardware
+ * queues.
  *
- * Work of a queue is numbered in the order of launching: a stream is done when the last number that it launched has ended.
+ * Work of a queue is numbered in the order of launching: a stream is done when the last number that it launched has
+ * ended.
  */
 #include "host.h"
 

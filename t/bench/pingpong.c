@@ -1,5 +1,5 @@
-/* pingpong.c: what a round trip between two processes costs on this machine at the least: each waits for the other's plain store.
- * Prints the median in us. */
+/* pingpong.c: what a round trip between two processes costs on this machine at the least: each waits for the other's
+ * plain store. Prints the median in us. */
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
