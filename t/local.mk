@@ -96,7 +96,7 @@ distclean-local:
 	rm -rf tsan
 
 # Tests that do not depend on speed. A rank is a child, so children are traced; a redis-server is not.
-valgrind_tests = t/keyspace.t t/link.t t/loop.t t/store.t t/url.t t/wire.t
+valgrind_tests = t/arguments.t t/keyspace.t t/link.t t/loop.t t/memory.t t/rendezvous.t t/store.t t/url.t t/wire.t
 VALGRIND_COMMAND = $(VALGRIND) --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	--trace-children=no
 check-valgrind:
