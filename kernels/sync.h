@@ -52,6 +52,7 @@ struct symm_sync_record {
 	uint32_t peer; /* the first rank that was waited for and had not come, or the one that died, left or failed */
 	uint32_t missing; /* how many had not come (barrier) */
 	int32_t code;     /* negative SYMM code */
+	uint32_t heard;   /* 1: peer is not missing, it told that the group has failed; why, it tells the host */
 	uint32_t written; /* 1 once the rest can be read */
 };
 
@@ -204,13 +205,15 @@ static inline bool symm_sync_poison(struct symm_sync_group *group, const struct 
 	group->record.peer = record->peer;
 	group->record.missing = record->missing;
 	group->record.code = record->code;
+	group->record.heard = record->heard;
 	symm_flag_publish(&group->record.written, 1);
 	return true;
 }
 
 /* Fails the group from within a call, unless it has failed already; returns the code that stands. */
-static inline int symm_sync_fail(const struct symm_sync *s, const struct symm_sync_record *record)
+static inline int symm_sync_fail(const struct symm_sync *s, struct symm_sync_record *record)
 {
+	record->heard = record->code == SYMM_SYNC_GONE && symm_sync_state(s, record->peer) == SYMM_STATE_FAILED;
 	if (symm_sync_poison(s->group, record))
 		symm_sync_tell(s, SYMM_STATE_FAILED);
 	return symm_sync_poisoned(s->group);
@@ -276,7 +279,7 @@ static inline int symm_sync_broken(const struct symm_sync_wait *w, uint32_t *bla
 
 static inline int symm_sync_wait_fail(const struct symm_sync_wait *w, int code, uint32_t blame)
 {
-	struct symm_sync_record record = { w->op, w->channel, blame, 0, code, 0 };
+	struct symm_sync_record record = { w->op, w->channel, blame, 0, code, 0, 0 };
 
 	if (code == SYMM_SYNC_CLOSED)
 		return code;
@@ -370,7 +373,7 @@ static inline int symm_sync_barrier(struct symm_sync *s, uint32_t channel, uint6
 	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
 	struct symm_sync_wait w = { s, SYMM_SYNC_BARRIER, channel, layout.barrier + channel * layout.row, 0,
 				    0, group->world_size };
-	struct symm_sync_record misuse = { SYMM_SYNC_BARRIER, channel, group->rank, 0, SYMM_SYNC_MISUSE, 0 };
+	struct symm_sync_record misuse = { SYMM_SYNC_BARRIER, channel, group->rank, 0, SYMM_SYNC_MISUSE, 0, 0 };
 	uint64_t *counters = symm_sync_barrier_counters(s, channel), ticket;
 	int code = symm_sync_poisoned(group);
 
@@ -401,7 +404,7 @@ static inline void symm_sync_send(const struct symm_sync *s, const struct symm_s
 /* Why rank dst cannot be signalled: 0 or a code. */
 static inline int symm_sync_reachable(const struct symm_sync *s, uint32_t dst, uint32_t channel)
 {
-	struct symm_sync_record record = { SYMM_SYNC_PUT_SIGNAL, channel, dst, 0, SYMM_SYNC_GONE, 0 };
+	struct symm_sync_record record = { SYMM_SYNC_PUT_SIGNAL, channel, dst, 0, SYMM_SYNC_GONE, 0, 0 };
 	bool gone = symm_sync_gone(s, dst);
 	uint32_t state = symm_sync_state(s, dst);
 

@@ -127,6 +127,7 @@ uint32_t symm_group_gone(const struct group *group, int rank)
 static void mark_gone(struct group *group, int rank, uint32_t how)
 {
 	uint32_t not_gone = SYMM_GONE_NOT;
+	enum symm_log_level level;
 	char name[128];
 
 	if (rank == group->rank || rank < 0 || rank >= group->world_size)
@@ -134,8 +135,10 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 	if (!__atomic_compare_exchange_n(&group->sync->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return;
-	symm_log(how == SYMM_GONE_DIED ? SYMM_LOG_WARN : SYMM_LOG_INFO, "group %s: %s %s", group->name,
-		 symm_group_rank_name(group, rank, name, sizeof(name)), how == SYMM_GONE_DIED ? "died" : "left");
+	/* Deaths that follow a failure are no news. */
+	level = how == SYMM_GONE_DIED && symm_sync_poisoned(group->sync) == 0 ? SYMM_LOG_WARN : SYMM_LOG_INFO;
+	symm_log(level, "group %s: %s %s", group->name, symm_group_rank_name(group, rank, name, sizeof(name)),
+		 how == SYMM_GONE_DIED ? "died" : "left");
 	ring(group);
 }
 
@@ -192,51 +195,56 @@ static bool has_failed(struct group *group, struct symm_err *why)
 	return why->code != 0;
 }
 
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
 void symm_group_fail(struct group *group, int rank, const struct symm_err *why, bool tell)
 {
 	struct symm_err earlier;
 	bool first = !has_failed(group, &earlier);
 
 	fail_here(group, why);
-	if (first && tell)
-		spread(group, rank, why);
+	if (!first || !tell)
+		return;
+	spread(group, rank, why);
+	/* What was posted goes out before the caller, who may exit next, hears of the failure himself. */
+	symm_loop_call(group->context->loop, nothing, NULL);
 }
 
 /* What the algorithm recorded when it failed, in words. */
 static void describe_record(const struct group *group, const struct symm_sync_record *record, struct symm_err *why)
 {
 	static const char *const ops[] = { "barrier", "put_signal", "wait_signal" };
-	static const char *const reasons[] = { [-SYMM_ETIMEDOUT] = "timed out waiting for",
-					       [-SYMM_EPEER] = "cannot meet" };
 	static const char *const ways[] = {
 		[SYMM_GONE_NOT] = "failed", [SYMM_GONE_DIED] = "died", [SYMM_GONE_LEFT] = "left"
 	};
-	char me[128], peer[128], more[40] = "", gone[16] = "";
-	const char *reason = -record->code <= -SYMM_EPEER ? reasons[-record->code] : NULL;
+	const char *op = record->op < 3 ? ops[record->op] : "work";
+	char me[128], peer[128], more[60] = "";
 
 	symm_group_rank_name(group, group->rank, me, sizeof(me));
-	if (record->code == SYMM_EBUSY) {
+	symm_group_rank_name(group, (int)record->peer, peer, sizeof(peer));
+	if (record->missing > 1)
+		snprintf(more, sizeof(more), "; %u others had not come either", record->missing - 1);
+	if (record->code == SYMM_EBUSY)
 		symm_err_set(why, SYMM_EBUSY,
 			     "%s: two barriers at once on channel %u: give each stream or thread a channel of its own",
 			     me, record->channel);
-		return;
-	}
-	symm_group_rank_name(group, (int)record->peer, peer, sizeof(peer));
-	if (record->missing > 1)
-		snprintf(more, sizeof(more), " and %u more", record->missing - 1);
-	if (record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size)
-		snprintf(gone, sizeof(gone), ", which %s", ways[symm_group_gone(group, (int)record->peer)]);
-	symm_err_set(why, record->code, "%s: %s on channel %u %s %s%s%s", me, record->op < 3 ? ops[record->op] : "work",
-		     record->channel, reason != NULL ? reason : "failed with", peer, gone, more);
+	else if (record->heard)
+		symm_err_set(why, record->code, "%s failed, and did not tell why", peer);
+	else if (record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size)
+		symm_err_set(why, record->code, "%s: %s on channel %u cannot meet %s, which %s%s", me, op,
+			     record->channel, peer, ways[symm_group_gone(group, (int)record->peer)], more);
+	else
+		symm_err_set(why, record->code, "%s: %s on channel %u %s %s%s", me, op, record->channel,
+			     record->code == SYMM_ETIMEDOUT ? "timed out waiting for" : "failed with", peer, more);
 }
 
 /* The record says only that a peer failed, which is there to tell why. */
 static bool is_hearsay(const struct group *group)
 {
-	const struct symm_sync_record *record = &group->sync->record;
-
-	return record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size &&
-	       symm_group_gone(group, (int)record->peer) == SYMM_GONE_NOT;
+	return group->sync->record.heard != 0;
 }
 
 /* Only the algorithm sets poison before the failure is there; its record follows at once, and what a peer has to tell

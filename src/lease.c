@@ -15,6 +15,7 @@ struct lease {
 	bool again;       /* another is wanted after it */
 	int64_t unbroken; /* since when refreshes have followed each other within a lease; 0: not yet */
 	int64_t answered; /* when the last was answered */
+	bool away;        /* it was not answered: said once */
 	bool hurried;     /* a task is posted; atomic */
 	struct symm_task task;
 	int refs; /* the group's, the refresh's, the posted task's */
@@ -54,10 +55,16 @@ static void hear(struct lease *lease, const struct symm_lease_answer *answer)
 		return;
 	}
 	if (answer->err.code != 0) {
-		symm_log(SYMM_LOG_INFO, "group %s: lease not refreshed: %s", group->name, answer->err.text);
+		symm_log(lease->away ? SYMM_LOG_INFO : SYMM_LOG_WARN,
+			 "group %s: the lease cannot be refreshed, what is mapped goes on: %s", group->name,
+			 answer->err.text);
+		lease->away = true;
 		lease->unbroken = 0;
 		return;
 	}
+	if (lease->away)
+		symm_log(SYMM_LOG_WARN, "group %s: the lease is refreshed again", group->name);
+	lease->away = false;
 	if (answer->failed.what == SYMM_VERDICT_FAILED) {
 		symm_err_set(&why, answer->failed.code, "%s", answer->failed.text);
 		symm_group_fail(group, answer->failed.rank, &why, false);

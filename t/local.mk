@@ -6,6 +6,7 @@ AM_DEFAULT_SOURCE_EXT = .c
 LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
 	t/arguments.t \
+	t/blame.t \
 	t/device.t \
 	t/faults.t \
 	t/group.t \
@@ -45,6 +46,7 @@ t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_roster_get \
 	-Wl,--wrap=symm_span_map \
 	-Wl,--wrap=symm_view_make
+t_blame_t_SOURCES = t/blame.c t/rig.h
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h

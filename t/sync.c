@@ -257,7 +257,7 @@ static void test_closed(void)
 /* A wait of op that sleeps ends at once when its rank closes, and when the host fails the group. */
 static void test_ended_by_host(uint32_t op)
 {
-	const struct symm_sync_record why = { SYMM_SYNC_BARRIER, 0, 2, 1, -10, 0 };
+	const struct symm_sync_record why = { SYMM_SYNC_BARRIER, 0, 2, 1, -10, 0, 0 };
 	struct caller closes, fails;
 	struct trio trio;
 
