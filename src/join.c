@@ -6,6 +6,7 @@
 #include "await.h"
 #include "base.h"
 #include "handle.h"
+#include "log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,6 +273,9 @@ static int join(struct joining *j, struct group **group)
 	if (rc == 0)
 		rc = await_seal(j);
 	symm_doing_end(&doing);
+	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, generation %lld, after %.3f ms: %s", j->self.rank, j->name,
+		 (long long)j->answer.generation.number, (double)(symm_now() - j->started) / SYMM_NS_PER_MS,
+		 rc == 0 ? "all have joined" : symm_last_error());
 	if (rc != 0)
 		return rc;
 	rc = symm_group_make(j->context, j->name, &j->ks, &j->self, j->join.world, j->answer.generation.number,
@@ -301,8 +305,10 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	if (*world_size == SYMM_AUTO)
 		*world_size = context->world_size;
 	if (*rank == SYMM_AUTO || *world_size == SYMM_AUTO)
-		return symm_error(SYMM_EINVAL, "nobody has told the rank or the world size: give them, set SYMM_RANK "
-					       "and SYMM_WORLD_SIZE, or start under symmrun");
+		return symm_error(SYMM_EINVAL, "nobody has told the %s: give it, set %s, or start under symmrun",
+				  *rank == SYMM_AUTO ? "rank" : "world size",
+				  *rank == SYMM_AUTO ? "SYMM_RANK (with SYMM_WORLD_SIZE)"
+						     : "SYMM_WORLD_SIZE (with SYMM_RANK)");
 	if (*world_size > SYMM_WORLD_LIMIT)
 		return symm_error(SYMM_EINVAL, "a group of %d ranks: %d at most", *world_size, SYMM_WORLD_LIMIT);
 	if (*world_size < 1 || *rank < 0 || *rank >= *world_size)

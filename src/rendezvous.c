@@ -8,6 +8,7 @@
 #include "exports.h"
 #include "fork.h"
 #include "handle.h"
+#include "log.h"
 #include "view.h"
 
 #include <stdio.h>
@@ -347,6 +348,13 @@ static struct symm_mem *keep(struct meeting *m)
 	return m->view->handle;
 }
 
+static void log_step(const struct meeting *m, const char *step)
+{
+	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, rendezvous %llu, after %.3f ms: %s", m->group->rank,
+		 m->group->name, (unsigned long long)m->turn.seq,
+		 (double)(symm_now() - m->await.started) / SYMM_NS_PER_MS, step);
+}
+
 static int run(struct meeting *m, struct symm_verdict *verdict)
 {
 	int rc = m->failure.code == 0 ? hold(m) : 0;
@@ -357,12 +365,15 @@ static int run(struct meeting *m, struct symm_verdict *verdict)
 		cannot(m, rc);
 	if (m->failure.code == 0)
 		write_digest(m);
+	log_step(m, m->failure.code == 0 ? m->digest : m->failure.text);
 	rc = publish(m, verdict);
 	if (rc != 0 || verdict->what != SYMM_VERDICT_GO)
 		return rc;
+	log_step(m, "all have come and agree");
 	rc = exchange(m);
 	if (rc != 0)
 		cannot(m, rc);
+	log_step(m, rc == 0 ? "mapped" : m->failure.text);
 	return vote(m, verdict);
 }
 
@@ -382,6 +393,7 @@ static int meet(struct meeting *m, struct symm_mem **mem)
 		rc = symm_error(SYMM_EPROTO,
 				"the store has a rendezvous %llu of group %s that is ready without this rank",
 				(unsigned long long)m->turn.seq, m->group->name);
+	log_step(m, rc != 0 ? symm_last_error() : verdict.what == SYMM_VERDICT_READY ? "ready" : verdict.text);
 	if (rc == 0 && verdict.what == SYMM_VERDICT_READY) {
 		*mem = keep(m);
 		return 0;
