@@ -117,7 +117,19 @@ done <<- 'END'
 	group show
 	group rm
 	group rm one two
+	group list --url nonsense
+	group show --url redis://:hidden@host:port world
 END
+run symm bench --op put,nope
+has "bench names the wrong operation and those that there are" "$err" "--op wants .* barrier, .*memcpy, put, get, not 'nope'"
+run symm bench --bytes 64K,0,1M
+has "bench names the wrong size and what is right" "$err" "--bytes wants .* 64K or 2M.*, not '0'"
+run symmrun -n 3 symm bench --op nope
+ends "bench of 3 ranks with a wrong operation" 2
+ok "and one of them says so" test "$(grep -c "not 'nope'" "$dir/err")" = 1
+run env SYMM_RANK=1 SYMM_WORLD_SIZE=2 symm bench --frobnicate
+ends "bench: rank 1 ends alike" 2
+is_empty "and says nothing" "$out$err"
 ok "a full disk is a failure" bash -c '! symm --help > /dev/full'
 
 # ---- symm info ----
@@ -144,6 +156,19 @@ is_json "info --json is JSON then too" "$dir/out"
 run env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm info
 ends "info with a wrong rank" 1
 has "info names the wrong variable" "$out" SYMM_RANK
+run env SYMM_RANK=5 SYMM_WORLD_SIZE=2 symm info
+ends "info with a rank beyond the world" 1
+has "info tells the rank and the size" "$out" "rank +wrong: rank 5 .* size 2"
+for setting in SYMM_DEVICE=nonsense SYMM_TIMEOUT_MS=abc SYMM_LEASE_MS=abc SYMM_JOB=a/b; do
+	run env "$setting" symm info
+	ends "info with $setting" 1
+	has "info tells of $setting" "$out" "wrong: .*${setting#*=}"
+done
+run env SYMM_DEVICE=nonsense SYMM_TIMEOUT_MS=abc SYMM_LEASE_MS=abc symm info --json
+is_json "info --json of wrong settings is JSON" "$dir/out"
+has "info --json tells all wrong settings" "$out" '"wrong":\["SYMM_DEVICE: [^]]*SYMM_TIMEOUT_MS=abc[^]]*SYMM_LEASE_MS=abc'
+run env SYMM_DEVICE=host symm info
+ends "info with a right device" 0
 
 # ---- symm bench ----
 
@@ -168,6 +193,14 @@ ok "bench: the asked operations only" test "$(wc -l < "$dir/out")" = 2
 run symmrun -n 2 symm bench --device nonsense
 ends "bench on a device that is none" 1
 has "bench names the device" "$err" nonsense
+run symmrun -n 2 symm bench --bytes 64K,1000000G --op put
+ends "bench of more than there is memory" 1
+has "bench tells how much it would take and how much there is" "$err" "2 ranks here, 6000000\.0 GiB in all, and [0-9.]+ GiB are"
+run env SYMM_URL="$url" SYMM_LOCAL_SIZE=3 SYMM_RANK=0 SYMM_WORLD_SIZE=9 symm bench --bytes 17179869183G --op get
+ends "bench of more than can be counted" 1
+has "bench counts the ranks of this host" "$err" "the 3 ranks here"
+run symmrun -n 2 symm bench --bytes 1000000G --op signal --iters 3
+ends "bench without copies needs no memory for them" 0
 
 cat > wrong.c <<- 'END'
 	#include <stdlib.h>
@@ -211,24 +244,42 @@ done
 wait_for 10 eval 'symm group list | grep whole.*sealed && symm group list | grep half'
 run symm group list
 ends "list" 0
-has "list shows both" "$out" "half +bench +1 +forming +1/2" "whole +bench +1 +sealed +2/2"
+has "list shows both" "$out" "members +alive" "half +bench +1 +forming +1/2 +1/2" "whole +bench +1 +sealed +2/2 +2/2"
 run symm group list --json --job whole
 ends "list --json --job" 0
 is_json "list --json is JSON" "$dir/out"
 ok "list --job shows that job only" test "$(wc -l < "$dir/out")" = 1
+has "list --json counts who is alive" "$out" '"members":2,"alive":2,"world":2'
+cli set 'symm:{garbage/world}:group' x > /dev/null
+run symm group list
+ends "list with a damaged group" 1
+has "list shows the others all the same" "$out" "half +bench" "whole +bench"
+has "list tells how to be rid of it" "$err" "rm --force --job garbage world" "1 of 3 groups"
+run symm group show world
+ends "show of a damaged group" 1
+has "show tells how to be rid of it" "$err" "rm --force --job garbage world"
+run symm group rm world
+ends "rm of a damaged group" 1
+run symm group rm --force --job garbage world
+ends "rm --force of a damaged group" 0
+run symm group list
+ends "list without it" 0
 run symm group show bench
 ends "show of two groups" 1
 has "show of two groups asks which" "$err" "half" "whole" "--job"
 run symm group show --job half bench
 ends "show" 0
-has "show tells who is there and who is not" "$out" "forming" "0 .* $half .* left" "not here: ranks 1"
+has "show tells who is there and who is not" "$out" "forming" "0 .* $half .* left" "not here: rank 1"
 # An arrival as a rank would write it, at a rendezvous that the other rank has not come to.
 nonce=$(cli hget 'symm:{half/bench}:group' nonce)
 cli hset "symm:{half/bench}:$nonce:arrived:3" 0 "0123 size=1" > /dev/null
 run symm group show --job half bench
-has "show tells who has come to a rendezvous and who has not" "$out" "rendezvous 3: 1 of 2 arrived, not ranks 1; 0 voted; verdict none"
+has "show tells who has come to a rendezvous and who has not" "$out" "rendezvous 3: 1 of 2 arrived, not rank 1; 0 voted; verdict none"
 run symm group show --job half bench --json
 has "show --json too" "$out" '"seq":3,"arrived":\[0\],"not_arrived":\[1\],"voted":\[\],"verdict":"none"'
+cli hset 'symm:{half/bench}:doing' 0 "" > /dev/null
+run symm group show --job half bench
+has "show tells of a rank that is in no call" "$out" "0 .* $half .* left +in no call of symm"
 run symm group show --job whole bench --json
 ends "show --json" 0
 is_json "show --json is JSON" "$dir/out"
@@ -239,6 +290,7 @@ ends "rm of a group in use" 1
 has "rm of a group in use says by whom" "$err" "rank 0" "pid $half" "--force"
 kill -9 "$half"
 wait "$half" 2> /dev/null
+ok "list tells that none is alive" wait_for 10 eval 'symm group list | grep -E "half .* 1/2 +0/2"'
 wait_for 10 symm group rm --job half bench
 is_empty "rm once the lease has ended leaves nothing" "$(cli --scan --pattern '*half*')"
 run symm group rm --json --force --job whole bench

@@ -1,5 +1,6 @@
 #include "bench.h"
 
+#include "error.h"
 #include "json.h"
 #include "launch.h"
 #include "tool.h"
@@ -7,12 +8,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SIZES_MAX 16
 #define WARM_UP 2
+#define PAUSE_US 300000 /* by which rank 0 has spoken */
 
 static const char help[] = "usage: symmrun -n RANKS symm bench [OPTION ...]\n"
 			   "Measures symmetric memory between the ranks of a job and verifies every byte.\n\n"
@@ -35,9 +38,28 @@ struct options {
 	int runs;
 	int channel;
 	const char *device;
+	const char *wrong; /* the item of a list that cannot be taken */
 };
 
 /* ---- the command line ---- */
+
+/* Only rank 0 speaks. The others give it time: a launcher ends the job with the first rank that fails. */
+static int misuse(bool speaks, const char *format, ...)
+{
+	char text[SYMM_ERROR_TEXT];
+	va_list args;
+
+	if (!speaks) {
+		usleep(PAUSE_US);
+		return SYMM_TOOL_USAGE;
+	}
+	if (format == NULL)
+		return symm_tool_misuse(&symm_tool_bench, NULL);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return symm_tool_misuse(&symm_tool_bench, "bench: %s", text);
+}
 
 static bool parse_int(const char *text, int low, int high, int *value)
 {
@@ -79,6 +101,7 @@ static bool parse_sizes(char *list, struct options *options)
 
 	options->n_sizes = 0;
 	while ((item = strsep(&rest, ",")) != NULL) {
+		options->wrong = item;
 		if (options->n_sizes == SIZES_MAX || !parse_size(item, &options->sizes[options->n_sizes]))
 			return false;
 		options->n_sizes++;
@@ -94,6 +117,7 @@ static bool parse_ops(char *list, struct options *options)
 	while ((item = strsep(&rest, ",")) != NULL) {
 		int op = 0;
 
+		options->wrong = item;
 		while (op < SYMM_BENCH_OPS && strcmp(item, symm_bench_ops[op].name) != 0)
 			op++;
 		if (op == SYMM_BENCH_OPS)
@@ -101,6 +125,18 @@ static bool parse_ops(char *list, struct options *options)
 		options->ops[op] = true;
 	}
 	return true;
+}
+
+static const char *op_names(void)
+{
+	static char text[SYMM_ERROR_TEXT] = "a list of";
+
+	for (int op = 0; op < SYMM_BENCH_OPS; op++) {
+		size_t used = strlen(text);
+
+		snprintf(text + used, sizeof(text) - used, "%s %s", op > 0 ? "," : "", symm_bench_ops[op].name);
+	}
+	return text;
 }
 
 static void defaults(struct options *options)
@@ -127,7 +163,7 @@ static const char *take(int option, struct options *options)
 {
 	switch (option) {
 	case 'o':
-		return parse_ops(optarg, options) ? NULL : "names of operations, separated by commas";
+		return parse_ops(optarg, options) ? NULL : op_names();
 	case 'b':
 		return parse_sizes(optarg, options) ? NULL
 						    : "up to 16 sizes such as 4096, 64K or 2M, separated by commas";
@@ -149,7 +185,7 @@ static const char *take(int option, struct options *options)
 	}
 }
 
-static int parse(int argc, char **argv, struct options *options)
+static int parse(int argc, char **argv, bool speaks, struct options *options)
 {
 	static const struct option known[] = {
 		{ "op", required_argument, NULL, 'o' },
@@ -166,15 +202,17 @@ static int parse(int argc, char **argv, struct options *options)
 	int option, index;
 
 	defaults(options);
+	opterr = speaks;
 	while ((option = getopt_long(argc, argv, "", known, &index)) != -1) {
 		if (option == '?')
-			return symm_tool_misuse(&symm_tool_bench, NULL);
+			return misuse(speaks, NULL);
+		options->wrong = optarg;
 		wants = take(option, options);
 		if (wants != NULL)
-			return symm_tool_misuse(&symm_tool_bench, "bench: --%s wants %s", known[index].name, wants);
+			return misuse(speaks, "--%s wants %s, not '%s'", known[index].name, wants, options->wrong);
 	}
 	if (optind < argc)
-		return symm_tool_misuse(&symm_tool_bench, "bench: what is '%s'?", argv[optind]);
+		return misuse(speaks, "what is '%s'?", argv[optind]);
 	if (options->n_sizes == 0)
 		default_sizes(options);
 	return SYMM_TOOL_OK;
@@ -412,6 +450,48 @@ static int measure_all(struct symm_bench *bench, const struct options *options, 
 
 /* ---- one rank's life ---- */
 
+/* What each copy needs on a rank: 0 if none is asked for. */
+static size_t largest_copy(const struct options *options)
+{
+	size_t bytes = 0;
+	bool sized = false;
+
+	for (int op = 0; op < SYMM_BENCH_OPS; op++)
+		sized |= options->ops[op] && symm_bench_ops[op].sized;
+	for (size_t s = 0; s < options->n_sizes && sized; s++)
+		bytes = options->sizes[s] > bytes ? options->sizes[s] : bytes;
+	return bytes;
+}
+
+/* How many ranks share this host's memory. */
+static int count_local(const struct symm_launch *launch)
+{
+	const char *text = getenv("SYMM_LOCAL_SIZE");
+	int ranks;
+
+	if (text != NULL && parse_int(text, 1, INT32_MAX, &ranks))
+		return ranks;
+	return launch->world_size != SYMM_AUTO ? launch->world_size : 1;
+}
+
+/* Before the join, so that no rank has taken memory while another looks how much there is: the kernel lets a host run
+ * out of it, and then kills whom it likes. */
+static int check_memory(const struct options *options, const struct symm_launch *launch)
+{
+	size_t available = symm_tool_meminfo("MemAvailable"), bytes = largest_copy(options), need;
+	int ranks = count_local(launch);
+
+	if (available == 0 || (!__builtin_mul_overflow(bytes, 3 * (size_t)ranks, &need) && need <= available))
+		return SYMM_TOOL_OK;
+	/* The first rank of a host speaks; the others do where no launcher ends them. */
+	if (launch->local_rank > 0 || (launch->local_rank == SYMM_AUTO && launch->rank > 0))
+		usleep(PAUSE_US);
+	return symm_tool_fail(
+		"bench: copies of %zu bytes take 3 times as much on each of the %d ranks here, %.1f GiB in all, "
+		"and %.1f GiB are available: try a smaller --bytes or fewer ranks",
+		bytes, ranks, 3.0 * ranks * (double)bytes / (1 << 30), (double)available / (1 << 30));
+}
+
 static int open_block(struct symm_bench *bench, size_t bytes, void **ptr, struct symm_mem **mem)
 {
 	int rc = symm_alloc(bench->group, bytes, NULL, ptr);
@@ -419,17 +499,14 @@ static int open_block(struct symm_bench *bench, size_t bytes, void **ptr, struct
 	return rc == 0 ? symm_rendezvous(*ptr, bench->group, 0, mem) : rc;
 }
 
-static int open_all(struct symm_bench *bench, const struct options *options)
+static int open_all(struct symm_bench *bench, const struct options *options, const struct symm_launch *launch)
 {
 	struct symm_options open = SYMM_OPTIONS_INIT;
-	struct symm_launch launch;
 	int rc;
 
 	open.device = options->device;
-	if ((rc = symm_launch_read(&launch)) != 0)
-		return rc;
 	/* Without a launcher, a job of one rank. */
-	if (launch.rank == SYMM_AUTO && launch.world_size == SYMM_AUTO) {
+	if (launch->rank == SYMM_AUTO && launch->world_size == SYMM_AUTO) {
 		open.rank = 0;
 		open.world_size = 1;
 	}
@@ -444,16 +521,11 @@ static int open_all(struct symm_bench *bench, const struct options *options)
 
 static int open_data(struct symm_bench *bench, const struct options *options)
 {
-	size_t bytes = 0;
+	size_t bytes = largest_copy(options);
 	void *ptr;
-	bool sized = false;
 
-	for (int op = 0; op < SYMM_BENCH_OPS; op++)
-		sized |= options->ops[op] && symm_bench_ops[op].sized;
-	if (!sized)
+	if (bytes == 0)
 		return SYMM_TOOL_OK;
-	for (size_t s = 0; s < options->n_sizes; s++)
-		bytes = options->sizes[s] > bytes ? options->sizes[s] : bytes;
 	bench->source = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	bench->target = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (bench->source == NULL || bench->target == NULL)
@@ -479,25 +551,21 @@ static int close_all(struct symm_bench *bench)
 	return rc;
 }
 
-static int bench_run(int argc, char **argv)
+static int measure_job(const struct options *options, const struct symm_launch *launch)
 {
-	struct symm_bench bench = { 0 };
-	struct options options;
+	struct symm_bench bench = { .channel = options->channel };
 	uint64_t total = 0;
-	int status = parse(argc, argv, &options);
+	int status = SYMM_TOOL_OK;
 
-	if (status != SYMM_TOOL_OK)
-		return status;
-	bench.channel = options.channel;
-	if (open_all(&bench, &options) != 0)
+	if (open_all(&bench, options, launch) != 0)
 		status = symm_tool_fail("bench: %s", symm_last_error());
 	else
-		status = open_data(&bench, &options);
-	if (status == SYMM_TOOL_OK && bench.rank == 0 && !options.json)
-		print_header(&bench, options.device);
+		status = open_data(&bench, options);
+	if (status == SYMM_TOOL_OK && bench.rank == 0 && !options->json)
+		print_header(&bench, options->device);
 	if (status == SYMM_TOOL_OK)
-		status = measure_all(&bench, &options, &total);
-	if (status == SYMM_TOOL_OK && bench.rank == 0 && !options.json)
+		status = measure_all(&bench, options, &total);
+	if (status == SYMM_TOOL_OK && bench.rank == 0 && !options->json)
 		printf("errors %" PRIu64 "\n", total);
 	fflush(stdout);
 	/* No rank ends with an error before rank 0 has told the numbers. */
@@ -506,6 +574,20 @@ static int bench_run(int argc, char **argv)
 	if (close_all(&bench) != 0 && status == SYMM_TOOL_OK)
 		status = say_failed(&bench, "close");
 	return status == SYMM_TOOL_OK && total > 0 ? SYMM_TOOL_FAILED : status;
+}
+
+static int bench_run(int argc, char **argv)
+{
+	struct symm_launch launch;
+	struct options options;
+	int rc = symm_launch_read(&launch), status = parse(argc, argv, rc != 0 || launch.rank <= 0, &options);
+
+	if (status != SYMM_TOOL_OK)
+		return status;
+	if (rc != 0)
+		return symm_tool_fail("bench: %s", symm_last_error());
+	status = check_memory(&options, &launch);
+	return status == SYMM_TOOL_OK ? measure_job(&options, &launch) : status;
 }
 
 const struct symm_tool_command symm_tool_bench = { "bench", "measures and verifies, under symmrun", help, bench_run };

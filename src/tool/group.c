@@ -2,6 +2,7 @@
 #include "json.h"
 #include "keyspace.h"
 #include "tool.h"
+#include "url.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -116,7 +117,27 @@ static int find_one(struct symm_tool_store *connection, const struct options *op
 	return rc;
 }
 
+/* What a group has in Redis; what cannot be read comes with its remedy. The caller frees *state. */
+static int look(struct symm_tool_store *connection, const struct name *name, struct symm_group_state **state)
+{
+	int rc = symm_keyspace_show(connection->store, name->job, name->group, connection->deadline, state);
+
+	if (rc != SYMM_EPROTO)
+		return rc;
+	return symm_error_prefix(rc, "group %s of job %s is damaged; 'symm group rm --force --job %s %s' removes it",
+				 name->group, name->job, name->job, name->group);
+}
+
 /* ---- symm group list ---- */
+
+static size_t count_alive(const struct symm_group_state *state)
+{
+	size_t alive = 0;
+
+	for (size_t i = 0; i < state->n_members; i++)
+		alive += state->members[i].lease_ms >= 0;
+	return alive;
+}
 
 static void list_json(const struct symm_group_state *state)
 {
@@ -128,6 +149,7 @@ static void list_json(const struct symm_group_state *state)
 	symm_json_int(&json, "generation", state->generation.number);
 	symm_json_text(&json, "state", states[state->generation.state]);
 	symm_json_int(&json, "members", (int64_t)state->n_members);
+	symm_json_int(&json, "alive", (int64_t)count_alive(state));
 	symm_json_int(&json, "world", state->generation.world);
 	symm_json_close(&json, '}');
 	symm_json_end(&json);
@@ -135,59 +157,63 @@ static void list_json(const struct symm_group_state *state)
 
 static void list_text(const struct symm_group_state *state)
 {
-	char members[48];
+	char members[48], alive[48];
 
 	snprintf(members, sizeof(members), "%zu/%d", state->n_members, state->generation.world);
-	printf("%-24s %-24s %10" PRId64 "  %-8s %9s\n", state->job, state->group, state->generation.number,
-	       states[state->generation.state], members);
+	snprintf(alive, sizeof(alive), "%zu/%d", count_alive(state), state->generation.world);
+	printf("%-24s %-24s %10" PRId64 "  %-8s %9s %9s\n", state->job, state->group, state->generation.number,
+	       states[state->generation.state], members, alive);
 }
 
 static int list(struct symm_tool_store *connection, const struct options *options)
 {
 	struct names names;
-	int rc = find_names(connection, options, &names);
+	int bad = 0, rc = find_names(connection, options, &names);
 
 	if (rc != 0)
 		return rc;
 	if (!options->json)
-		printf("%-24s %-24s %10s  %-8s %9s\n", "job", "group", "generation", "state", "members");
+		printf("%-24s %-24s %10s  %-8s %9s %9s\n", "job", "group", "generation", "state", "members", "alive");
 	for (size_t i = 0; i < names.n && rc == 0; i++) {
 		struct symm_group_state *state;
 
-		rc = symm_keyspace_show(connection->store, names.item[i].job, names.item[i].group, connection->deadline,
-					&state);
-		if (rc == SYMM_ENOENT) { /* it ended since */
-			rc = 0;
-			continue;
-		}
+		rc = look(connection, &names.item[i], &state);
 		if (rc == 0) {
 			(options->json ? list_json : list_text)(state);
 			symm_group_state_free(state);
+		} else if (rc == SYMM_ENOENT) { /* it ended since */
+			rc = 0;
+		} else if (rc == SYMM_EPROTO || rc == SYMM_ESTALE) { /* the others may be well */
+			symm_tool_fail("group list: %s", symm_last_error());
+			bad++;
+			rc = 0;
 		}
 	}
 	free(names.item);
-	return rc;
+	return rc == 0 && bad > 0 ? symm_error(SYMM_EPROTO, "%d of %zu groups cannot be read", bad, names.n) : rc;
 }
 
 /* ---- symm group show ---- */
 
-/* The ranks r with (has[r] != 0) == wanted, as "0-2, 5"; "none" if there are none. */
-static void print_ranks(const uint8_t *has, int world, bool wanted)
+/* The ranks without, as "ranks 0-2, 5". */
+static void print_without(const uint8_t *has, int world)
 {
 	const char *separator = "";
+	int n = 0;
 
+	for (int r = 0; r < world; r++)
+		n += has[r] == 0;
+	fputs(n == 1 ? "rank " : "ranks ", stdout);
 	for (int r = 0; r < world; r++) {
 		int first = r;
 
-		if ((has[r] != 0) != wanted)
+		if (has[r] != 0)
 			continue;
-		while (r + 1 < world && (has[r + 1] != 0) == wanted)
+		while (r + 1 < world && has[r + 1] == 0)
 			r++;
 		printf(first == r ? "%s%d" : "%s%d-%d", separator, first, r);
 		separator = ", ";
 	}
-	if (*separator == '\0')
-		fputs("none", stdout);
 }
 
 static const char *verdict_word(const struct symm_verdict *verdict)
@@ -209,13 +235,14 @@ static void show_members(const struct symm_group_state *state)
 		snprintf(lease, sizeof(lease), who->lease_ms < 0 ? "ended %.1f s ago" : "%.1f s left",
 			 (double)(who->lease_ms < 0 ? -who->lease_ms : who->lease_ms) / 1e3);
 		printf("%6d  %-24s %10d  %-18s %s\n", who->member.rank, who->member.process.host,
-		       (int)who->member.process.pid, lease, plain(who->doing));
+		       (int)who->member.process.pid, lease,
+		       who->doing[0] != '\0' ? plain(who->doing) : "in no call of symm");
 		if (here != NULL && who->member.rank >= 0 && who->member.rank < state->generation.world)
 			here[who->member.rank] = 1;
 	}
 	if (here != NULL && state->n_members < (size_t)state->generation.world) {
-		fputs("not here: ranks ", stdout);
-		print_ranks(here, state->generation.world, false);
+		fputs("not here: ", stdout);
+		print_without(here, state->generation.world);
 		putchar('\n');
 	}
 	free(here);
@@ -225,13 +252,13 @@ static void show_rendezvous(struct symm_rendezvous_state *rendezvous, int world)
 {
 	printf("rendezvous %" PRIu64 ": %zu of %d arrived", rendezvous->seq, rendezvous->arrived, world);
 	if (rendezvous->arrived < (size_t)world) {
-		fputs(", not ranks ", stdout);
-		print_ranks(rendezvous->has_arrived, world, false);
+		fputs(", not ", stdout);
+		print_without(rendezvous->has_arrived, world);
 	}
 	printf("; %zu voted", rendezvous->voted);
 	if (rendezvous->arrived == (size_t)world && rendezvous->voted < (size_t)world) {
-		fputs(", not ranks ", stdout);
-		print_ranks(rendezvous->has_voted, world, false);
+		fputs(", not ", stdout);
+		print_without(rendezvous->has_voted, world);
 	}
 	printf("; verdict %s", verdict_word(&rendezvous->verdict));
 	if (rendezvous->verdict.what == SYMM_VERDICT_FAILED)
@@ -321,8 +348,7 @@ static int show(struct symm_tool_store *connection, const struct options *option
 	struct name name;
 	int rc;
 
-	if ((rc = find_one(connection, options, &name)) != 0 ||
-	    (rc = symm_keyspace_show(connection->store, name.job, name.group, connection->deadline, &state)) != 0)
+	if ((rc = find_one(connection, options, &name)) != 0 || (rc = look(connection, &name, &state)) != 0)
 		return rc;
 	(options->json ? show_json : show_text)(state);
 	symm_group_state_free(state);
@@ -356,7 +382,7 @@ static int group_remove(struct symm_tool_store *connection, const struct options
 	int rc = find_one(connection, options, &name);
 
 	if (rc == 0 && !options->force) {
-		rc = symm_keyspace_show(connection->store, name.job, name.group, connection->deadline, &state);
+		rc = look(connection, &name, &state);
 		if (rc == 0) {
 			rc = check_dead(state);
 			symm_group_state_free(state);
@@ -396,6 +422,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "json", no_argument, NULL, 'J' },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct symm_url url;
 	int option;
 
 	memset(options, 0, sizeof(*options));
@@ -424,6 +451,8 @@ static int parse(int argc, char **argv, struct options *options)
 		options->name = argv[optind++];
 	if (optind < argc)
 		return symm_tool_misuse(&symm_tool_group, "group: what is '%s'?", argv[optind]);
+	if (options->url != NULL && symm_url_parse(options->url, &url) != 0)
+		return symm_tool_misuse(&symm_tool_group, "group: --url: %s", symm_last_error());
 	return SYMM_TOOL_OK;
 }
 

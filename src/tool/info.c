@@ -1,6 +1,8 @@
 #include "base.h"
 #include "connect.h"
+#include "device.h"
 #include "json.h"
+#include "keyspace.h"
 #include "launch.h"
 #include "tool.h"
 #include "wire.h"
@@ -31,6 +33,8 @@ struct info {
 
 	struct symm_launch launch;
 	char launch_error[SYMM_ERROR_TEXT]; /* "": none */
+	char wrong[3][SYMM_ERROR_TEXT];     /* other variables that symm_open would reject */
+	int n_wrong;
 
 	/* the store */
 	bool store_named;                  /* SYMM_URL is set */
@@ -41,7 +45,7 @@ struct info {
 
 /* ---- finding out ---- */
 
-static size_t meminfo(const char *field)
+size_t symm_tool_meminfo(const char *field)
 {
 	FILE *file = fopen("/proc/meminfo", "re");
 	size_t length = strlen(field), kib = 0;
@@ -75,8 +79,8 @@ static void find_host(struct info *info)
 	info->cpus =
 		sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
 	info->page = (size_t)sysconf(_SC_PAGESIZE);
-	info->memory = meminfo("MemTotal");
-	info->available = meminfo("MemAvailable");
+	info->memory = symm_tool_meminfo("MemTotal");
+	info->available = symm_tool_meminfo("MemAvailable");
 	info->memfd_errno = try_memfd();
 	info->link_dir = dir != NULL && *dir != '\0' ? dir : NULL;
 	getrlimit(RLIMIT_NOFILE, &info->nofile);
@@ -85,8 +89,39 @@ static void find_host(struct info *info)
 
 static void find_launch(struct info *info)
 {
-	if (symm_launch_read(&info->launch) != 0)
+	struct symm_launch *launch = &info->launch;
+	int rc = symm_launch_read(launch);
+
+	if (rc == 0 && launch->world_size != SYMM_AUTO && launch->rank >= launch->world_size)
+		rc = symm_error(SYMM_EINVAL, "rank %d is not in the world of size %d (from %s)", launch->rank,
+				launch->world_size, launch->source);
+	if (rc == 0)
+		rc = symm_name_check("job", launch->job);
+	if (rc != 0)
 		snprintf(info->launch_error, sizeof(info->launch_error), "%s", symm_last_error());
+}
+
+static void note_wrong(struct info *info, int rc)
+{
+	if (rc != 0)
+		snprintf(info->wrong[info->n_wrong++], sizeof(info->wrong[0]), "%s", symm_last_error());
+}
+
+static void find_wrong(struct info *info)
+{
+	const char *name = getenv("SYMM_DEVICE");
+	struct symm_device *device;
+	int64_t ms;
+	int rc;
+
+	if (name != NULL && *name != '\0') {
+		rc = symm_device_open(name, &device);
+		if (rc == 0)
+			symm_device_close(device);
+		note_wrong(info, symm_error_prefix(rc, "SYMM_DEVICE"));
+	}
+	note_wrong(info, symm_launch_ms("SYMM_TIMEOUT_MS", 1, &ms));
+	note_wrong(info, symm_launch_ms("SYMM_LEASE_MS", 1, &ms));
 }
 
 /* The value of a "field:value" line of Redis's INFO. */
@@ -198,6 +233,8 @@ static void print_text(const struct info *info)
 	print_limit("open files", &info->nofile);
 	print_limit("locked bytes", &info->memlock);
 	print_launch(info);
+	for (int i = 0; i < info->n_wrong; i++)
+		printf("setting      wrong: %s\n", info->wrong[i]);
 	print_store(info);
 }
 
@@ -274,6 +311,10 @@ static void print_json(const struct info *info)
 	json_limit(&json, "memlock", &info->memlock);
 	symm_json_close(&json, '}');
 	json_launch(&json, info);
+	symm_json_open(&json, "wrong", '[');
+	for (int i = 0; i < info->n_wrong; i++)
+		symm_json_text(&json, NULL, info->wrong[i]);
+	symm_json_close(&json, ']');
 	json_store(&json, info);
 	symm_json_close(&json, '}');
 	symm_json_end(&json);
@@ -295,9 +336,11 @@ static int info_run(int argc, char **argv)
 		return symm_tool_misuse(&symm_tool_info, "info: what is '%s'?", argv[optind]);
 	find_host(&info);
 	find_launch(&info);
+	find_wrong(&info);
 	find_store(&info);
 	(json ? print_json : print_text)(&info);
-	return info.launch_error[0] != '\0' || info.store_error[0] != '\0' ? SYMM_TOOL_FAILED : SYMM_TOOL_OK;
+	return info.launch_error[0] != '\0' || info.n_wrong > 0 || info.store_error[0] != '\0' ? SYMM_TOOL_FAILED
+											       : SYMM_TOOL_OK;
 }
 
 const struct symm_tool_command symm_tool_info = { "info", "tells what symm finds on this host", help, info_run };

@@ -2,6 +2,8 @@
 #ifndef SYMM_TOOL_H
 #define SYMM_TOOL_H
 
+#include <stddef.h>
+
 /* Exit statuses. */
 enum { SYMM_TOOL_OK, SYMM_TOOL_FAILED, SYMM_TOOL_USAGE };
 
@@ -19,5 +21,7 @@ int symm_tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2))
  * returns SYMM_TOOL_USAGE. */
 int symm_tool_misuse(const struct symm_tool_command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* A field of /proc/meminfo in bytes; 0: not known. */
+size_t symm_tool_meminfo(const char *field);
 
 #endif
