@@ -21,7 +21,8 @@ done
 
 for header in src/*.h src/tool/*.h store/*.h kernels/*.h t/tap/*.h; do
 	ok "$header alone" "${cc[@]}" -std=gnu11 -D_GNU_SOURCE "${cppflags[@]}" -Iinclude \
-		-iquote . -iquote src -iquote store -iquote kernels -iquote t/tap -Wall -Wextra -Werror -fsyntax-only -x c "$header"
+		-iquote . -iquote src -iquote store -iquote kernels -iquote t/tap -Wall -Wextra -Wno-unused-function -Werror \
+		-fsyntax-only -x c "$header"
 done
 
 version=$(sed -n 's/^#define SYMM_VERSION_[A-Z]* \([0-9]*\)$/\1/p' "$public" | paste -sd .)

@@ -111,7 +111,8 @@ test_failure() {
 		'3 symmrun: rank 2 (pid P) exited with status 3; ended 3 others'
 	run -n 2 --url "$url" sh -c '[ $SYMM_RANK = 0 ] && kill -9 $$; exec sleep 30'
 	is 'a rank that is killed' "$status $(without_pid "$err")" \
-		'137 symmrun: rank 0 (pid P) was killed by signal 9 (KILL); ended 1 other'
+		'137 symmrun: rank 0 (pid P) was killed by signal 9 (KILL) (out of memory? see dmesg); ended 1 other'
+	test_culprit
 	run -n 1 --url "$url" false
 	is 'the only rank fails' "$status $(without_pid "$err")" '1 symmrun: rank 0 (pid P) exited with status 1'
 	run -n 3 --url "$url" --grace 0.3 sh -c '[ $SYMM_RANK = 1 ] && sleep 0.3 && exit 5; trap "" TERM; sleep 30; :'
@@ -121,6 +122,26 @@ symmrun: killed after the grace time: rank 0 2'
 	run -n 1 --url "$url" --grace 0.2 sh -c 'sleep 30 & echo $!'
 	ok 'what a rank leaves in its process group is ended' gone "$out"
 	is '... which is no failure' "$status" 0
+}
+
+# Both have ended while symmrun was stopped; it asks for them in the order of their pids.
+test_culprit() {
+	local killed
+	for killed in 0 2; do
+		start -n 3 --url "$url" sh -c 'echo $$ >ready.$SYMM_RANK; [ $SYMM_RANK = 1 ] || exec sleep 30
+			while [ ! -e fail ]; do sleep 0.02; done; exit 1'
+		eventually 10 ready 3
+		kill -s STOP "$job"
+		touch fail
+		eventually 10 gone "$(<ready.1)"
+		kill -s KILL "$(<ready.$killed)"
+		eventually 10 gone "$(<ready.$killed)"
+		kill -s CONT "$job"
+		finish
+		rm fail
+		is "rank $killed was killed, rank 1 failed of it" "$status $(without_pid "$err")" "137 symmrun: rank $killed \
+(pid P) was killed by signal 9 (KILL) (out of memory? see dmesg); ended 1 other"
+	done
 }
 
 test_signals() {
@@ -175,7 +196,7 @@ test_terminal() {
 }
 
 test_timeout() {
-	run -n 2 --url "$url" --timeout 0.3 sleep 30
+	run -n 2 --url "$url" --timeout .3 sleep 30
 	is 'the timeout' "$status $err" '124 symmrun: the job was not done in time; ended 2 ranks'
 	run -n 2 --url "$url" --timeout 0.2 --grace 0.2 sh -c 'trap "" TERM; sleep 30; :'
 	is 'the timeout, ignored' "$status $err" '124 symmrun: the job was not done in time; ended 2 ranks
@@ -201,6 +222,14 @@ test_server() {
 	mkdir "$work/a %é"
 	TMPDIR="$work/a %é" run -n 1 sh -c 'echo "${SYMM_URL#"unix://$PWD/"}"'
 	has 'its path is escaped in the URL' "$out" 'a%20%25%C3%A9/symmrun.'
+	mkdir "$work/near"
+	TMPDIR=near run -n 1 sh -c 'echo "${SYMM_URL#"unix://$PWD/"}"'
+	has 'its path is absolute' "$out" near/symmrun.
+	local show='echo ${SYMM_REDIS_PASSWORD-none} ${SYMM_REDIS_PASSWORD_FILE-none}'
+	SYMM_REDIS_PASSWORD=p SYMM_REDIS_PASSWORD_FILE=f run -n 1 sh -c "$show"
+	is 'its ranks are given no password' "$out" 'none none'
+	SYMM_REDIS_PASSWORD=p SYMM_REDIS_PASSWORD_FILE=f run -n 1 --url "$url" sh -c "$show"
+	is '... those of another server are' "$out" 'p f'
 	run -n 2 sh -c "[ \$SYMM_RANK = 0 ] || exec sleep 0.5; $ask shutdown nosave; exit 0"
 	is 'its death is told' "$status $err" '0 symmrun: the private redis-server has ended; what needs it will fail'
 	mkdir "$work/bin"
@@ -256,15 +285,20 @@ test_usage() {
 		--node-rank 2 is not below --nnodes 2|-n 2 --nnodes 2 --node-rank 2 --url $url --job j true
 		--device wants host, cuda or cuda:INDEX, not 'gpu'|-n 2 --device gpu true
 		--timeout wants seconds, not '5m'|-n 2 --timeout 5m true
+		--timeout wants seconds, not '.'|-n 2 --timeout . true
 		--timeout wants more than 0 seconds|-n 2 --timeout 0 true
 		a job's name has 1 to 64 of A-Z a-z 0-9 . _ : -, not 'a}b'|-n 2 --job a}b true
 		the URL must begin with redis://, rediss:// or unix://|-n 2 --url http://x true
 	END
 	has 'where to look for more' "$err" "Try 'symmrun --help'"
-	run --help
-	has '--help' "$status $out" '0 Usage: symmrun -n N'
-	run --version
-	has '--version' "$status $out" "0 symmrun (symm) ${SYMM_TEST_VERSION-}"
+	for row in -h --help; do
+		run $row
+		has "$row" "$status $out" '0 Usage: symmrun -n N'
+	done
+	for row in -V --version; do
+		run $row
+		has "$row" "$status $out" "0 symmrun (symm) ${SYMM_TEST_VERSION-}"
+	done
 }
 
 test_program() {
