@@ -120,7 +120,6 @@ struct symm_store {
 void symm_requests_init(struct symm_store *store);
 /* A task: takes the request over, on the loop thread. */
 void symm_request_submit(void *request);
-void symm_request_free(struct symm_request *request);
 /* What waits takes off; for a connection that is ready. */
 void symm_requests_flush(struct symm_store *store);
 /* The connection was lost: what flew waits again. */

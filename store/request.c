@@ -54,7 +54,7 @@ enum symm_error_verdict symm_error_verdict(const char *text)
 
 /* ---- the end of a request ---- */
 
-void symm_request_free(struct symm_request *request)
+static void request_free(struct symm_request *request)
 {
 	symm_wire_free(&request->wire);
 	free(request);
@@ -99,7 +99,7 @@ void symm_requests_fail(struct symm_store *store, const struct symm_err *err)
 		TAILQ_REMOVE(&all, request, entry);
 		if (request->finished != NULL)
 			finish(request, NULL, err);
-		symm_request_free(request);
+		request_free(request);
 	}
 }
 
@@ -125,7 +125,7 @@ static void expire_waiting(struct symm_store *store, int64_t now, int64_t *next)
 		if (request->deadline <= now) {
 			TAILQ_REMOVE(&store->waiting, request, entry);
 			finish_late(request);
-			symm_request_free(request);
+			request_free(request);
 		} else if (request->deadline < *next) {
 			*next = request->deadline;
 		}
@@ -238,7 +238,7 @@ void symm_requests_land(struct symm_store *store)
 		if (request->finished != NULL)
 			wait_again(store, request);
 		else
-			symm_request_free(request);
+			request_free(request);
 	}
 }
 
@@ -251,7 +251,7 @@ void symm_request_submit(void *arg)
 	if (__atomic_load_n(&store->closing, __ATOMIC_RELAXED)) {
 		symm_err_set(&closed, SYMM_ESTALE, "the store %s has been closed", store->url.name);
 		finish(request, NULL, &closed);
-		symm_request_free(request);
+		request_free(request);
 		return;
 	}
 	request->number = store->numbers++;
@@ -288,7 +288,7 @@ static void finish_refused(struct symm_request *request, enum symm_error_verdict
 		symm_err_set(&err, verdict == SYMM_ERROR_AUTH ? SYMM_EAUTH : SYMM_ESTORE, "%s: %s%s%s", name, script,
 			     script[0] != '\0' ? ": " : "", text);
 	finish(request, NULL, &err);
-	symm_request_free(request);
+	request_free(request);
 }
 
 /* An error reply to a request that has landed. */
@@ -345,5 +345,5 @@ void symm_requests_reply(struct symm_store *store, struct symm_reply *reply)
 		finish(request, reply, &no_error);
 	else
 		symm_reply_free(reply);
-	symm_request_free(request);
+	request_free(request);
 }
