@@ -1,7 +1,7 @@
 /* atomic.h: the few atomic accesses that the algorithms are made of.
  *
  * Words are 64 bits, shared by ranks, each with one writer: loaded relaxed, published with release. Counters are 64
- * bits and this rank's own. Flags are 32 bits: poison, gone, bells.
+ * bits and this rank's own. Flags are 32 bits: poison, abort, gone, bells.
  */
 #ifndef SYMM_KERNELS_ATOMIC_H
 #define SYMM_KERNELS_ATOMIC_H
@@ -32,7 +32,26 @@ static inline uint64_t symm_word_load(const uint64_t *word)
 	return __atomic_load_n(word, SYMM_ATOMIC_POLL);
 }
 
-/* All that this thread wrote or acquired before is seen by whoever acquires after loading the word. */
+/* What its writer published before is seen after. */
+static inline uint64_t symm_word_acquire(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* Stands before a publish. Here the store itself releases, so there is nothing to do; on a GPU it is what takes time,
+ * and can be done early. */
+static inline void symm_fence_release(void)
+{
+}
+
+/* The same, and an acquire of the words loaded before. */
+static inline void symm_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/* All that this thread wrote or acquired before the last symm_fence_release is seen by whoever acquires after loading
+ * the word. */
 static inline void symm_word_publish(uint64_t *word, uint64_t value)
 {
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
@@ -54,6 +73,12 @@ static inline uint64_t symm_counter_take(uint64_t *counter)
 	return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
+/* One more; what this thread and those that it synchronised with did before is over for who sees it. */
+static inline void symm_counter_bump(uint64_t *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELEASE);
+}
+
 static inline uint32_t symm_flag_load(const uint32_t *flag)
 {
 	return __atomic_load_n(flag, SYMM_ATOMIC_POLL);
@@ -62,6 +87,19 @@ static inline uint32_t symm_flag_load(const uint32_t *flag)
 static inline void symm_flag_publish(uint32_t *flag, uint32_t value)
 {
 	__atomic_store_n(flag, value, __ATOMIC_RELEASE);
+}
+
+/* Eight flags side by side. Written out, they stay in registers; a loop stores them, and stalls as they are read. */
+static inline void symm_flags_load(const uint32_t *from, uint32_t to[8])
+{
+	to[0] = symm_flag_load(&from[0]);
+	to[1] = symm_flag_load(&from[1]);
+	to[2] = symm_flag_load(&from[2]);
+	to[3] = symm_flag_load(&from[3]);
+	to[4] = symm_flag_load(&from[4]);
+	to[5] = symm_flag_load(&from[5]);
+	to[6] = symm_flag_load(&from[6]);
+	to[7] = symm_flag_load(&from[7]);
 }
 
 /* The value before. */
@@ -86,12 +124,6 @@ static inline void symm_prefetch(const uint64_t *word)
 static inline void symm_fence_acquire(void)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-}
-
-/* Stores before are seen by others before loads after are made. */
-static inline void symm_fence_full(void)
-{
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 #endif

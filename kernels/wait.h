@@ -24,7 +24,49 @@
 #define SYMM_WAIT_SPINS 2000
 #define SYMM_WAIT_SPINS_SHARED 1
 #define SYMM_WAIT_YIELDS 50
+#define SYMM_WAIT_LOOKS 1 /* between two looks for failures */
 #define SYMM_WAIT_NAP_NS UINT64_C(10000000)
+
+#define SYMM_WAIT_BELLS 1        /* waiters sleep */
+#define SYMM_WAIT_GONE_IS_NEAR 1 /* looking who is gone costs no more than another load */
+#define SYMM_FN_COLD static __attribute__((noinline, cold, unused))
+
+/* One thread makes a call. */
+#define SYMM_WAIT_LANES 1
+
+static inline uint32_t symm_lane(uint32_t lanes)
+{
+	(void)lanes;
+	return 0;
+}
+
+static inline bool symm_lanes_all(uint32_t lanes, bool mine)
+{
+	(void)lanes;
+	return mine;
+}
+
+static inline uint32_t symm_lanes_first(uint32_t lanes, uint32_t mine)
+{
+	(void)lanes;
+	return mine;
+}
+
+static inline uint32_t symm_lanes_min(uint32_t lanes, uint32_t mine)
+{
+	(void)lanes;
+	return mine;
+}
+
+static inline uint32_t symm_lanes_sum(uint32_t lanes, uint32_t mine)
+{
+	(void)lanes;
+	return mine;
+}
+
+static inline void symm_lanes_meet(void)
+{
+}
 
 static inline void symm_wait_pause(void)
 {
@@ -35,8 +77,9 @@ static inline void symm_wait_pause(void)
 #endif
 }
 
-static inline void symm_wait_yield(void)
+static inline void symm_wait_yield(uint32_t round)
 {
+	(void)round;
 	sched_yield();
 }
 
@@ -48,12 +91,18 @@ static inline uint64_t symm_wait_clock(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+/* Between the store that sleepers wait for and the look at their bell. */
+static inline void symm_bell_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Announces a sleeper; what symm_bell_sleep waits to see change. The caller looks at its words in between. */
 static inline uint32_t symm_bell_arm(uint32_t *bell)
 {
 	uint32_t armed = symm_flag_or(bell, 1) | 1;
 
-	symm_fence_full();
+	symm_bell_fence();
 	return armed;
 }
 
@@ -66,7 +115,7 @@ static inline void symm_bell_sleep(uint32_t *bell, uint32_t armed, uint64_t ns)
 	syscall(SYS_futex, bell, FUTEX_WAIT, armed, &timeout, NULL, 0);
 }
 
-/* Wakes those who sleep on the bell; after symm_fence_full, which follows the store that they wait for. */
+/* Wakes those who sleep on the bell; after symm_bell_fence, which follows the store that they wait for. */
 static inline void symm_bell_ring(uint32_t *bell)
 {
 	uint32_t seen = symm_flag_load(bell);

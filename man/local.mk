@@ -1,4 +1,5 @@
 dist_man_MANS = \
+	man/symm-doctor.1 \
 	man/symm-keyspace.7 \
 	man/symm-rendezvous.7 \
 	man/symm.1 \
@@ -23,6 +24,7 @@ dist_man_MANS = \
 	man/symm_group_status.3 \
 	man/symm_group_store.3 \
 	man/symm_group_world_size.3 \
+	man/symm_has_multicast_support.3 \
 	man/symm_is_finalizing.3 \
 	man/symm_last_error.3 \
 	man/symm_mem_buffer.3 \
@@ -30,6 +32,8 @@ dist_man_MANS = \
 	man/symm_mem_buffers.3 \
 	man/symm_mem_buffers_dev.3 \
 	man/symm_mem_find.3 \
+	man/symm_mem_has_multicast.3 \
+	man/symm_mem_multicast.3 \
 	man/symm_mem_rank.3 \
 	man/symm_mem_release.3 \
 	man/symm_mem_retain.3 \

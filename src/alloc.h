@@ -9,6 +9,7 @@
 #include "arena.h"
 #include "group.h"
 #include "memory.h"
+#include "multicast.h"
 
 struct alloc {
 	struct group *group; /* for which it was allocated */
@@ -31,13 +32,17 @@ struct view {
 	struct symm_mem *handle;
 	struct alloc *alloc;
 	struct group *group;
-	int refs;    /* the user's */
-	int pending; /* pieces of work on streams */
+	int refs;          /* the user's */
+	uint64_t launched; /* on streams: sync->ended will have grown to it when nothing is under way */
 	uint64_t seq;
 	struct span span;
-	void **buffer, **pad; /* [world_size], in memory that the device's kernels read too */
+	struct multicast multicast; /* of the span's own block */
 	struct arena *arena;
-	struct symm_sync *sync; /* in local memory of the device, with slot[] and local */
+	void **buffer, **pad; /* [world_size]: one piece of memory, with slot */
+	char **slot;          /* [world_size]: each rank's slot of shared words, as mapped here */
+	/* One piece of the device's local memory, written once. */
+	struct symm_sync *sync;
+	void **buffers_dev, **pads_dev; /* [world_size], for the user's kernels */
 	struct bell bell;
 	struct doing doing; /* standing: its blocking calls pass through */
 	struct view *next;  /* of the allocation */

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_SLEEP (SYMM_NS_PER_MS / 5)
+#define SHARE_OF_SERVER (SYMM_NS_PER_MS / 100) /* for one question: some 100,000 a second is what Redis can answer */
+#define SHORTEST_SLEEP (SYMM_NS_PER_MS / 20)   /* the kernel's timers are as late as that */
 #define LONGEST_SLEEP (50 * SYMM_NS_PER_MS)
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
 #define NAMED 4
@@ -170,9 +171,23 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 			  symm_store_name(await->ks->store), await->name);
 }
 
+/* Who has waited for long sleeps for long, so that a verdict is seen late by half of the time that it took at most;
+ * and all ranks together leave the server time for its work. */
+static void nap(const struct await *await, int64_t begun)
+{
+	int64_t sleep = (symm_now() - begun) / 2, least = await->world_size * SHARE_OF_SERVER;
+
+	if (sleep < least)
+		sleep = least;
+	if (sleep > LONGEST_SLEEP)
+		sleep = LONGEST_SLEEP;
+	if (sleep >= SHORTEST_SLEEP)
+		symm_sleep(symm_jitter(sleep), await->deadline);
+}
+
 int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why)
 {
-	int64_t begun = symm_now(), refreshed = begun, sleep = FIRST_SLEEP;
+	int64_t begun = symm_now(), refreshed = begun;
 	bool told = false;
 
 	for (;;) {
@@ -183,9 +198,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 		why->code = 0;
 		if (is_there(await, verdict) || hopeless(await, why))
 			return 0;
-		symm_sleep(symm_jitter(sleep), await->deadline);
-		if (sleep < LONGEST_SLEEP)
-			sleep *= 2;
+		nap(await, begun);
 		if (!told && symm_now() - begun > TELL_AFTER) {
 			told = true;
 			symm_group_tell_doing(await->context);
@@ -195,4 +208,44 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 		if (rc != 0)
 			return rc;
 	}
+}
+
+/* ---- a rendezvous ---- */
+
+static int64_t keys_ttl_ms(const struct await *await)
+{
+	int64_t left = (await->deadline - symm_now()) / SYMM_NS_PER_MS;
+
+	return (left > 0 ? left : 0) + 6 * await->ks->lease_ms;
+}
+
+static int obey(struct await *await, struct symm_verdict *verdict)
+{
+	struct symm_err why;
+	int rc = symm_await_verdict(await, verdict, &why);
+
+	if (rc == 0 && why.code != 0)
+		rc = symm_keyspace_decide(await->ks, await->group->rank, await->seq, &why, keys_ttl_ms(await),
+					  symm_await_store_deadline(await->ks, await->deadline), verdict);
+	return rc;
+}
+
+int symm_await_publish(struct await *await, const char *digest, const struct symm_offer *offer,
+		       const struct symm_err *failure, struct symm_verdict *verdict)
+{
+	int rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
+				       failure, keys_ttl_ms(await),
+				       symm_await_store_deadline(await->ks, await->deadline), verdict);
+
+	return rc != 0 ? rc : obey(await, verdict);
+}
+
+int symm_await_vote(struct await *await, const struct symm_err *failure, struct symm_verdict *verdict)
+{
+	int rc;
+
+	await->voting = true;
+	rc = symm_keyspace_vote(await->ks, &await->group->self, await->world_size, await->seq, failure,
+				keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline), verdict);
+	return rc != 0 ? rc : obey(await, verdict);
 }

@@ -26,4 +26,14 @@ int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadli
  * error only if the store does not answer. */
 int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct symm_err *why);
 
+/* The two questions of a rendezvous to all its ranks, for a member of the group: asked, and the answer awaited; when
+ * none can come any more, this rank says so for all, and obeys what then stands. They return an error only if the store
+ * does not answer, or no longer knows the group. */
+
+/* Comes with a digest, and an offer or NULL; or, with failure->code, cannot. The verdict is "go" or further. */
+int symm_await_publish(struct await *await, const char *digest, const struct symm_offer *offer,
+		       const struct symm_err *failure, struct symm_verdict *verdict);
+/* Could, or, with failure->code, could not. The verdict is final. */
+int symm_await_vote(struct await *await, const struct symm_err *failure, struct symm_verdict *verdict);
+
 #endif

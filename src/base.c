@@ -70,15 +70,15 @@ bool symm_id_is_none(const struct symm_id *id)
 	return symm_id_equal(id, &none);
 }
 
-void symm_id_format(const struct symm_id *id, char out[SYMM_ID_HEX])
+void symm_hex_format(const uint8_t *bytes, size_t n, char *out)
 {
 	static const char digits[] = "0123456789abcdef";
 
-	for (size_t i = 0; i < sizeof(id->bytes); i++) {
-		out[2 * i] = digits[id->bytes[i] >> 4];
-		out[2 * i + 1] = digits[id->bytes[i] & 15];
+	for (size_t i = 0; i < n; i++) {
+		out[2 * i] = digits[bytes[i] >> 4];
+		out[2 * i + 1] = digits[bytes[i] & 15];
 	}
-	out[SYMM_ID_HEX - 1] = '\0';
+	out[2 * n] = '\0';
 }
 
 static int hex_digit(char c)
@@ -90,19 +90,29 @@ static int hex_digit(char c)
 	return -1;
 }
 
+bool symm_hex_parse(const char *text, uint8_t *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int high = hex_digit(text[2 * i]), low = high >= 0 ? hex_digit(text[2 * i + 1]) : -1;
+
+		if (low < 0)
+			return false;
+		bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+void symm_id_format(const struct symm_id *id, char out[SYMM_ID_HEX])
+{
+	symm_hex_format(id->bytes, sizeof(id->bytes), out);
+}
+
 bool symm_id_parse(const char *text, struct symm_id *id)
 {
 	struct symm_id read;
 
-	if (strnlen(text, SYMM_ID_HEX) != SYMM_ID_HEX - 1)
+	if (strnlen(text, SYMM_ID_HEX) != SYMM_ID_HEX - 1 || !symm_hex_parse(text, read.bytes, sizeof(read.bytes)))
 		return false;
-	for (size_t i = 0; i < sizeof(read.bytes); i++) {
-		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		read.bytes[i] = (uint8_t)(high << 4 | low);
-	}
 	*id = read;
 	return true;
 }

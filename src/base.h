@@ -25,6 +25,11 @@ void symm_random(void *bytes, size_t n);
 /* ns with +-25 % of jitter. */
 int64_t symm_jitter(int64_t ns);
 
+/* 2 n lower-case hex digits and the end. */
+void symm_hex_format(const uint8_t *bytes, size_t n, char *out);
+/* Reads the first 2 n characters of text; false at one that is no such digit: bytes are spoilt then. */
+bool symm_hex_parse(const char *text, uint8_t *bytes, size_t n);
+
 struct symm_id symm_id_new(void);
 bool symm_id_equal(const struct symm_id *a, const struct symm_id *b);
 bool symm_id_is_none(const struct symm_id *id);

@@ -102,11 +102,26 @@ static int configure(struct context *context, const struct symm_options *options
 	if ((rc = symm_launch_ms("SYMM_TIMEOUT_MS", 60000, &context->timeout_ms)) != 0 ||
 	    (rc = symm_launch_ms("SYMM_LEASE_MS", 10000, &context->lease_ms)) != 0)
 		return rc;
+	if ((rc = symm_launch_flag("SYMM_SHARE_DEVICE", &context->share_device)) != 0)
+		return rc;
+	context->share_device |= options->share_device != 0;
 	if (options->timeout_ms > 0)
 		context->timeout_ms = options->timeout_ms;
 	if (options->lease_ms > 0)
 		context->lease_ms = options->lease_ms;
 	return 0;
+}
+
+static int start_device(struct context *context)
+{
+	const struct symm_device_wish wish = { .text = context->device_name,
+					       .local_rank = context->local_rank,
+					       .share = context->share_device };
+	int rc = symm_device_open(&wish, &context->device);
+
+	if (rc == 0)
+		context->device->ops->identify(context->device, &context->device_id);
+	return rc;
 }
 
 static int context_start(struct context *context, const char *url)
@@ -116,7 +131,7 @@ static int context_start(struct context *context, const char *url)
 
 	if ((rc = symm_fork_arm()) != 0 || (rc = symm_context_deadline(context, 0, &deadline)) != 0)
 		return rc;
-	if ((rc = symm_device_open(context->device_name, &context->device)) != 0)
+	if ((rc = start_device(context)) != 0)
 		return rc;
 	if ((rc = symm_loop_get(&context->loop)) != 0)
 		goto fail_device;

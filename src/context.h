@@ -13,7 +13,9 @@ struct context {
 	struct symm_loop *loop;
 	struct symm_store *store;
 	struct symm_device *device; /* what allocations and streams use when they name none */
+	struct symm_device_id device_id;
 	char device_name[32];
+	bool share_device; /* other ranks of a group may be on the same one */
 	char job[SYMM_NAME_MAX + 1];
 	int rank, world_size, local_rank; /* SYMM_AUTO: unknown */
 	int64_t timeout_ms, lease_ms;

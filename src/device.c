@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct symm_device_ops *const backends[] = { &symm_device_host };
+static const struct symm_device_ops *const backends[] = { &symm_device_host, &symm_device_cuda };
 
-/* "" is index 0, ":7" is 7. */
+/* "" names no index: -1; ":7" is 7. */
 static bool read_index(const char *text, int *index)
 {
 	char *end;
 	long value;
 
 	if (*text == '\0') {
-		*index = 0;
+		*index = -1;
 		return true;
 	}
 	if (text[0] != ':' || !isdigit((unsigned char)text[1]))
@@ -27,8 +27,9 @@ static bool read_index(const char *text, int *index)
 	return true;
 }
 
-int symm_device_open(const char *text, struct symm_device **device)
+int symm_device_open(const struct symm_device_wish *wish, struct symm_device **device)
 {
+	const char *text = wish->text;
 	int index;
 
 	if (text == NULL)
@@ -37,9 +38,18 @@ int symm_device_open(const char *text, struct symm_device **device)
 		size_t n = strlen(backends[i]->name);
 
 		if (strncmp(text, backends[i]->name, n) == 0 && read_index(text + n, &index))
-			return backends[i]->open(index, device);
+			return backends[i]->open(wish, index, device);
 	}
-	return symm_error(SYMM_EINVAL, "there is no device \"%.64s\": this build has \"host\"", text);
+	return symm_error(SYMM_EINVAL, "there is no device \"%.64s\": devices are \"host\", \"cuda\" and \"cuda:N\"",
+			  text);
+}
+
+int symm_device_hold(struct symm_device *device)
+{
+	const struct symm_device_wish wish = { .text = device->ops->name, .local_rank = -1, .share = true };
+	struct symm_device *same;
+
+	return device->ops->open(&wish, device->index, &same);
 }
 
 void symm_device_close(struct symm_device *device)

@@ -1,5 +1,7 @@
 #include "exports.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -33,26 +35,52 @@ static void drop(struct export *export, int n)
 	}
 }
 
-int symm_export_begin(struct export *export)
+/* For those who get no block as it is. */
+static int make_handles(struct export *export, int i)
+{
+	struct block *block = export->block[i];
+	const struct symm_device_ops *ops = block->device->ops;
+	int rc = 0;
+
+	if (export->loop != NULL)
+		rc = ops->export(block->device, block->phys, &export->fd[i]);
+	if (rc == 0 && export->fabric)
+		rc = ops->export_fabric(block->device, block->phys, export->offer.handle[i]);
+	return rc;
+}
+
+static void put_in(struct export *export)
 {
 	struct export **at = bucket(export->nonce, export->seq, export->rank);
 
+	pthread_mutex_lock(&lock);
+	export->next = *at;
+	*at = export;
+	pthread_mutex_unlock(&lock);
+}
+
+int symm_export_begin(struct export *export)
+{
 	for (int i = 0; i < export->count; i++) {
-		struct block *block = symm_block_ref(export->block[i]);
 		int rc;
 
+		symm_block_ref(export->block[i]);
 		export->fd[i] = -1;
-		rc = export->loop != NULL ? block->device->ops->export(block->device, block->phys, &export->fd[i]) : 0;
+		rc = make_handles(export, i);
 		if (rc != 0) {
 			drop(export, i + 1);
 			return rc;
 		}
 	}
-	pthread_mutex_lock(&lock);
-	export->next = *at;
-	*at = export;
-	pthread_mutex_unlock(&lock);
+	export->offer.count = export->fabric ? export->count : 0;
+	put_in(export);
 	return 0;
+}
+
+void symm_export_fd_begin(struct export *export)
+{
+	export->count = 1;
+	put_in(export);
 }
 
 static void take_out(void *arg)
@@ -88,6 +116,23 @@ struct block *symm_export_block(uint64_t nonce, uint64_t seq, int rank, int i)
 		block = symm_block_ref(export->block[i]);
 	pthread_mutex_unlock(&lock);
 	return block;
+}
+
+int symm_export_fd(uint64_t nonce, uint64_t seq, int rank, int *fd)
+{
+	const struct export *export;
+	int got = -1, rc = 0;
+
+	pthread_mutex_lock(&lock);
+	export = find(nonce, seq, rank);
+	if (export == NULL)
+		rc = symm_error(SYMM_ENOENT, "rank %d of this process offers nothing", rank);
+	else if ((got = fcntl(export->fd[0], F_DUPFD_CLOEXEC, 3)) < 0)
+		rc = symm_error_sys(SYMM_ESYS, errno, "cannot duplicate an fd (raise their number with ulimit -n)");
+	pthread_mutex_unlock(&lock);
+	if (rc == 0)
+		*fd = got;
+	return rc;
 }
 
 int symm_exports_find(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count, struct symm_err *err)

@@ -5,6 +5,7 @@
 #include "handle.h"
 #include "lease.h"
 #include "log.h"
+#include "watch.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -110,9 +111,11 @@ void symm_group_remove_bell(struct group *group, struct bell *bell)
 
 static void ring(struct group *group)
 {
+	struct symm_device *device = group->context->device;
+
 	pthread_mutex_lock(&group->lock);
 	for (struct bell *bell = group->bells; bell != NULL; bell = bell->next)
-		symm_sync_wake(bell->sync, (uint32_t)group->rank);
+		device->ops->wake(device, bell->slot, (uint32_t)group->world_size);
 	pthread_mutex_unlock(&group->lock);
 }
 
@@ -120,7 +123,7 @@ static void ring(struct group *group)
 
 uint32_t symm_group_gone(const struct group *group, int rank)
 {
-	return __atomic_load_n(&group->sync->gone[rank], __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&group->mirror->gone[rank], __ATOMIC_ACQUIRE);
 }
 
 /* A rank that left is not reported dead later. */
@@ -132,11 +135,11 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 
 	if (rank == group->rank || rank < 0 || rank >= group->world_size)
 		return;
-	if (!__atomic_compare_exchange_n(&group->sync->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL,
+	if (!__atomic_compare_exchange_n(&group->mirror->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return;
 	/* Deaths that follow a failure are no news. */
-	level = how == SYMM_GONE_DIED && symm_sync_poisoned(group->sync) == 0 ? SYMM_LOG_WARN : SYMM_LOG_INFO;
+	level = how == SYMM_GONE_DIED && symm_group_is_sound(group) ? SYMM_LOG_WARN : SYMM_LOG_INFO;
 	symm_log(level, "group %s: %s %s", group->name, symm_group_rank_name(group, rank, name, sizeof(name)),
 		 how == SYMM_GONE_DIED ? "died" : "left");
 	ring(group);
@@ -157,19 +160,39 @@ void symm_group_expired(struct group *group, int rank)
 
 /* ---- failure ---- */
 
-static void fail_here(struct group *group, const struct symm_err *why)
+/* Those who enter from now on see it before they store anything. The word beside poison is never used. */
+static void poison(struct group *group, int code)
 {
-	uint32_t sound = 0;
+	struct symm_device *device = group->context->device;
+	uint32_t word[2] = { (uint32_t)-code, 0 };
+
+	if (device->ops->write(device, &group->sync->poison, word, sizeof(word)) != 0)
+		symm_log(SYMM_LOG_INFO, "group %s: %s", group->name, symm_last_error());
+}
+
+/* Kernels that wait see the mirror. The loop thread makes no call of a device that may take its time: the watch does.
+ * False: it had failed before. */
+static bool fail_here(struct group *group, const struct symm_err *why, bool tell)
+{
+	bool first;
 
 	pthread_mutex_lock(&group->lock);
-	if (group->failure.code == 0) {
+	first = group->failure.code == 0;
+	if (first) {
 		group->failure = *why;
+		group->telling = tell;
 		symm_log(SYMM_LOG_WARN, "group %s failed: %s", group->name, why->text);
+		__atomic_store_n(&group->mirror->abort, (uint32_t)-why->code, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&group->lock);
-	__atomic_compare_exchange_n(&group->sync->poison, &sound, (uint32_t)-why->code, 0, __ATOMIC_ACQ_REL,
-				    __ATOMIC_RELAXED);
+	if (!first)
+		return false;
+	if (group->context->device->ops->watched)
+		symm_watch_hurry();
+	else
+		poison(group, why->code);
 	ring(group);
+	return true;
 }
 
 static void spread(struct group *group, int rank, const struct symm_err *why)
@@ -182,7 +205,7 @@ static void spread(struct group *group, int rank, const struct symm_err *why)
 	pthread_mutex_lock(&all.lock);
 	for (struct group *other = all.first; other != NULL; other = other->next)
 		if (other != group && other->ks.nonce == group->ks.nonce)
-			fail_here(other, why);
+			fail_here(other, why, false);
 	pthread_mutex_unlock(&all.lock);
 	symm_keyspace_fail(&group->ks, rank, why);
 }
@@ -195,6 +218,17 @@ static bool has_failed(struct group *group, struct symm_err *why)
 	return why->code != 0;
 }
 
+/* Another thread is at it. */
+static bool is_telling(struct group *group)
+{
+	bool telling;
+
+	pthread_mutex_lock(&group->lock);
+	telling = group->telling;
+	pthread_mutex_unlock(&group->lock);
+	return telling;
+}
+
 static void nothing(void *arg)
 {
 	(void)arg;
@@ -202,15 +236,14 @@ static void nothing(void *arg)
 
 void symm_group_fail(struct group *group, int rank, const struct symm_err *why, bool tell)
 {
-	struct symm_err earlier;
-	bool first = !has_failed(group, &earlier);
-
-	fail_here(group, why);
-	if (!first || !tell)
+	if (!fail_here(group, why, tell) || !tell)
 		return;
 	spread(group, rank, why);
-	/* What was posted goes out before the caller, who may exit next, hears of the failure himself. */
+	/* What was posted goes out before a caller, who may exit next, hears of the failure himself. */
 	symm_loop_call(group->context->loop, nothing, NULL);
+	pthread_mutex_lock(&group->lock);
+	group->telling = false;
+	pthread_mutex_unlock(&group->lock);
 }
 
 /* What the algorithm recorded when it failed, in words. */
@@ -241,37 +274,50 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 			     record->code == SYMM_ETIMEDOUT ? "timed out waiting for" : "failed with", peer, more);
 }
 
-/* The record says only that a peer failed, which is there to tell why. */
-static bool is_hearsay(const struct group *group)
+/* Why the group failed, from the record if nobody has told better; false: not known yet. A record that only says that a
+ * peer failed is the last resort, because the peer is there to tell why. So is code, where there is no record. */
+static bool learn_failure(struct group *group, bool patient, int code)
 {
-	return group->sync->record.heard != 0;
+	const struct symm_sync_mirror *mirror = group->mirror;
+	bool written = __atomic_load_n(&mirror->written, __ATOMIC_ACQUIRE) != 0;
+	struct symm_err why;
+	char me[128];
+
+	if (has_failed(group, &why))
+		return true;
+	if (patient && (!written || mirror->record.heard))
+		return false;
+	if (written)
+		describe_record(group, &mirror->record, &why);
+	else
+		symm_err_set(&why, code, "%s: work failed on the device, which has not told why",
+			     symm_group_rank_name(group, group->rank, me, sizeof(me)));
+	symm_group_fail(group, group->rank, &why, true);
+	return true;
 }
 
-/* Only the algorithm sets poison before the failure is there; its record follows at once, and what a peer has to tell
- * in a moment. */
-static void learn_failure(struct group *group, struct symm_err *why)
+int symm_group_failed(struct group *group, int code)
 {
 	int64_t patience = symm_now() + HEARSAY_NS;
+	struct symm_err why;
 
-	while (!has_failed(group, why) && (__atomic_load_n(&group->sync->record.written, __ATOMIC_ACQUIRE) == 0 ||
-					   (is_hearsay(group) && symm_now() < patience)))
+	while (!learn_failure(group, symm_now() < patience, code) || is_telling(group))
 		symm_sleep(SYMM_NS_PER_MS / 10, INT64_MAX);
-	if (why->code != 0)
-		return;
-	describe_record(group, &group->sync->record, why);
-	symm_group_fail(group, group->rank, why, true);
-	has_failed(group, why);
+	has_failed(group, &why);
+	return symm_error(why.code, "group %s has failed: %s", group->name, why.text);
 }
 
-int symm_group_check(struct group *group)
+void symm_group_look(struct group *group)
 {
 	struct symm_err why;
 
-	if (__atomic_load_n(&group->sync->poison, __ATOMIC_ACQUIRE) == 0)
-		return 0;
-	if (!has_failed(group, &why))
-		learn_failure(group, &why);
-	return symm_error(why.code, "group %s has failed: %s", group->name, why.text);
+	if (group->noticed == 0)
+		group->noticed = symm_now();
+	if (!learn_failure(group, symm_now() - group->noticed < HEARSAY_NS, SYMM_EDEVICE))
+		return;
+	has_failed(group, &why);
+	poison(group, why.code);
+	group->poisoned = true;
 }
 
 /* ---- what the links tell, on the loop thread ---- */
@@ -303,7 +349,7 @@ static void hook_notice(const struct symm_id *process, const struct symm_notice 
 		if (notice->type == SYMM_MESSAGE_LEFT)
 			mark_gone(group, notice->rank, SYMM_GONE_LEFT);
 		else if (notice->type == SYMM_MESSAGE_FAIL && notice->why.code < 0)
-			fail_here(group, &notice->why);
+			fail_here(group, &notice->why, false);
 	}
 	pthread_mutex_unlock(&all.lock);
 }
@@ -323,39 +369,51 @@ static uint32_t cores(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
 }
 
-static int make_sync(struct group *group)
+static int write_sync(struct group *group, struct symm_sync_mirror *mirror_of_kernels)
 {
 	struct symm_device *device = group->context->device;
 	const char *epoch0 = getenv("SYMM_EPOCH0"); /* tests start near the wrap */
-	void *sync, *gone;
-	int rc = device->ops->local_alloc(device, sizeof(*group->sync), &sync);
-
-	if (rc != 0)
-		return rc;
-	rc = device->ops->local_alloc(device, (size_t)group->world_size * sizeof(uint32_t), &gone);
-	if (rc != 0) {
-		device->ops->local_free(device, sync);
-		return rc;
-	}
-	group->sync = sync;
-	*group->sync = (struct symm_sync_group){
+	const struct symm_sync_group sync = {
 		.version = SYMM_SYNC_VERSION,
 		.generation = (uint32_t)group->generation,
 		.rank = (uint32_t)group->rank,
 		.world_size = (uint32_t)group->world_size,
 		.epoch0 = epoch0 != NULL ? (uint32_t)strtoul(epoch0, NULL, 0) : 0,
 		.oversubscribed = group->roster->n > cores(),
-		.gone = gone,
+		.mirror = mirror_of_kernels,
 	};
-	return 0;
+
+	return device->ops->write(device, group->sync, &sync, sizeof(sync));
 }
 
 static void free_sync(struct group *group)
 {
 	struct symm_device *device = group->context->device;
 
-	device->ops->local_free(device, group->sync->gone);
 	device->ops->local_free(device, group->sync);
+	device->ops->common_free(device, group->mirror);
+}
+
+static int make_sync(struct group *group)
+{
+	struct symm_device *device = group->context->device;
+	void *sync, *mirror, *mirror_of_kernels;
+	int rc = device->ops->common_alloc(device, symm_sync_mirror_bytes((uint32_t)group->world_size), &mirror,
+					   &mirror_of_kernels);
+
+	if (rc != 0)
+		return rc;
+	rc = device->ops->local_alloc(device, sizeof(*group->sync), &sync);
+	if (rc != 0) {
+		device->ops->common_free(device, mirror);
+		return rc;
+	}
+	group->sync = sync;
+	group->mirror = mirror;
+	rc = write_sync(group, mirror_of_kernels);
+	if (rc != 0)
+		free_sync(group);
+	return rc;
 }
 
 static void drop_links(struct group *group)
@@ -426,6 +484,11 @@ static void remove_from_all(struct group *group)
 	pthread_mutex_unlock(&all.lock);
 }
 
+static int watch(struct group *group)
+{
+	return group->context->device->ops->watched ? symm_watch_add(group) : 0;
+}
+
 static void group_free(struct group *group)
 {
 	pthread_cond_destroy(&group->turn_changed);
@@ -465,9 +528,13 @@ int symm_group_make(struct context *context, const char *name, const struct symm
 		goto fail_added;
 	if ((rc = symm_lease_start(group, &group->lease)) != 0)
 		goto fail_links;
+	if ((rc = watch(group)) != 0)
+		goto fail_lease;
 	set_made(group);
 	*out = group;
 	return 0;
+fail_lease:
+	symm_lease_stop(group->lease);
 fail_links:
 	drop_links(group);
 fail_added:
@@ -505,6 +572,8 @@ void symm_group_unmake(struct group *group, int64_t deadline)
 			symm_link_notify(group->link[i], &notice);
 	remove_from_all(group);
 	symm_lease_stop(group->lease);
+	if (group->context->device->ops->watched)
+		symm_watch_remove(group);
 	leave_store(group, deadline);
 	drop_links(group);
 	free_sync(group);

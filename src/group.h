@@ -11,7 +11,7 @@
 #include "keyspace.h"
 #include "link.h"
 #include "roster.h"
-#include "kernels/sync.h"
+#include "kernels/layout.h"
 
 #include <pthread.h>
 
@@ -26,9 +26,9 @@ struct turn {
 	struct turn *next;
 };
 
-/* Sleepers of a symm_sync look again when its bell is rung. */
+/* Who naps on our own slot of a view's words looks again when its bell is rung. */
 struct bell {
-	struct symm_sync *sync;
+	char *slot;
 	struct bell *next;
 };
 
@@ -44,12 +44,18 @@ struct group {
 	struct symm_link **link; /* [roster->n]: NULL for ranks of this process */
 	size_t foreign;          /* how many links there are: ranks of this host in other processes */
 
-	struct symm_sync_group *sync; /* what kernels see of the group; its gone[] is ours too */
-	pthread_mutex_t lock;         /* failure, flags and turns */
-	struct symm_err failure;      /* code 0: none */
-	bool stale;                   /* the store has lost the group: no more collectives */
+	struct symm_sync_group *sync;    /* what kernels see of the group: in local memory of the device */
+	struct symm_sync_mirror *mirror; /* what host and kernels tell each other */
+	pthread_mutex_t lock;            /* failure, flags and turns */
+	struct symm_err failure;         /* code 0: none */
+	bool telling;                    /* a thread of this rank tells peers of it */
+	int64_t noticed;                 /* when the watch saw that kernels had failed; its own, like the next */
+	bool poisoned;                   /* the watch has nothing more to do */
+	struct group *next_watched;      /* owned by watch.c */
+	bool stale;                      /* the store has lost the group: no more collectives */
 	bool leaving;
 	bool incomplete; /* the store knows fewer members than ranks: some have left */
+	bool reachable;  /* reach.c: every rank's memory can be mapped here */
 	bool made;       /* the user may have it; under the lock of all groups */
 
 	/* collectives take turns, in the order in which threads came */
@@ -80,8 +86,23 @@ struct symm_group *symm_group_of(const struct context *context, const char *name
 /* True if the incarnation lives in this process. */
 bool symm_group_lives_here(const struct symm_id *incarnation);
 
+/* True while nobody, on the host or in a kernel, has told that the group failed: one plain load. */
+static inline bool symm_group_is_sound(const struct group *group)
+{
+	const uint64_t __attribute__((may_alias)) *word = (const void *)&group->mirror->abort;
+
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE) == 0;
+}
+/* An algorithm has given code: the one with which the group failed, its detail written, once that is known. */
+int symm_group_failed(struct group *group, int code);
 /* 0, or the code with which the group failed, its detail written. Also notices a failure that kernels recorded. */
-int symm_group_check(struct group *group);
+static inline int symm_group_check(struct group *group)
+{
+	return symm_group_is_sound(group) ? 0 : symm_group_failed(group, SYMM_EDEVICE);
+}
+/* What the watch does for a group that is no longer sound, without waiting: learns why, tells peers, and poisons what
+ * kernels see, until group->poisoned. */
+void symm_group_look(struct group *group);
 /* Fails the group, here and (spread) everywhere; the first failure stands. rank: whose. Any thread. */
 void symm_group_fail(struct group *group, int rank, const struct symm_err *why, bool spread);
 /* What a rank of a group is called in errors: "rank 3 (host a, pid 12)". */

@@ -7,6 +7,7 @@
 #include "base.h"
 #include "handle.h"
 #include "log.h"
+#include "multicast.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,6 +333,8 @@ static int join_as(struct context *context, const char *name, int rank, int worl
 	j.self.rank = rank;
 	j.self.incarnation = symm_id_new();
 	j.self.process = *symm_link_self();
+	j.self.device = context->device_id;
+	j.self.multicast = symm_multicast_offered(context->device);
 	j.join.member = &j.self;
 	j.join.world = world_size;
 	j.join.look_first = world_size > 1;

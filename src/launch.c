@@ -45,6 +45,16 @@ int symm_launch_ms(const char *variable, int64_t otherwise, int64_t *ms)
 	return rc;
 }
 
+int symm_launch_flag(const char *variable, bool *on)
+{
+	long value;
+	int rc = number(variable, 0, 1, 0, &value);
+
+	if (rc == 0)
+		*on = value != 0;
+	return rc;
+}
+
 static int read_source(const struct source *source, struct symm_launch *launch)
 {
 	long rank, size, local;

@@ -8,10 +8,19 @@ libsymm_internal_la_SOURCES = \
 	src/base.c src/base.h \
 	src/context.c src/context.h \
 	src/device.c src/device.h \
+	src/device/cuda.c src/device/cuda.h \
+	src/device/cuda_api.h \
+	src/device/cuda_driver.c \
+	src/device/cuda_errand.c \
+	src/device/cuda_memory.c \
+	src/device/cuda_multicast.c \
+	src/device/cuda_small.c \
+	src/device/cuda_stream.c \
 	src/device/host.c src/device/host.h \
 	src/device/host_stream.c \
 	src/doing.c src/doing.h \
 	src/error.c src/error.h \
+	src/exchange.c src/exchange.h \
 	src/exports.c src/exports.h \
 	src/fork.c src/fork.h \
 	src/group.c src/group.h \
@@ -30,12 +39,15 @@ libsymm_internal_la_SOURCES = \
 	src/loop.c src/loop.h \
 	src/mem.c \
 	src/memory.c src/memory.h \
+	src/multicast.c src/multicast.h \
+	src/reach.c src/reach.h \
 	src/release.c src/release.h \
 	src/rendezvous.c \
 	src/roster.c src/roster.h \
 	src/stream.c src/stream.h \
 	src/sync.c \
 	src/view.c src/view.h \
+	src/watch.c src/watch.h \
 	src/wire.c src/wire.h
 
 lib_LTLIBRARIES += libsymm.la
@@ -52,11 +64,18 @@ nodist_pkgconfig_DATA = src/symm.pc
 bin_PROGRAMS += symm
 symm_LDADD = libsymm-internal.la
 symm_SOURCES = \
+	src/device/cuda_probe.c src/device/cuda_probe.h \
 	src/tool/bench.c src/tool/bench.h \
+	src/tool/bench_cuda.c \
 	src/tool/bench_ops.c \
 	src/tool/connect.c src/tool/connect.h \
+	src/tool/doctor.c src/tool/doctor.h \
+	src/tool/doctor_cuda.c \
+	src/tool/doctor_host.c \
+	src/tool/doctor_store.c \
 	src/tool/group.c \
 	src/tool/info.c \
+	src/tool/info_cuda.c src/tool/info_cuda.h \
 	src/tool/json.c src/tool/json.h \
 	src/tool/main.c \
 	src/tool/tool.h

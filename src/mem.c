@@ -52,38 +52,69 @@ void *symm_mem_signal_pad(struct symm_mem *handle, int rank)
 	return of_rank(handle, rank, true);
 }
 
-static void *const *table(struct symm_mem *handle, bool pads)
+/* The view's address of a table of addresses. */
+static void *const *table(struct symm_mem *handle, size_t offset)
 {
 	int rc;
 	void *const *addresses;
-	struct view *view = symm_view_get(handle, &rc);
+	const struct view *view = symm_view_get(handle, &rc);
 
 	if (view == NULL)
 		return NULL;
-	addresses = pads ? view->pad : view->buffer;
+	addresses = *(void **const *)(const void *)((const char *)view + offset);
 	symm_view_put(view);
 	return addresses;
 }
 
 void *const *symm_mem_buffers(struct symm_mem *handle)
 {
-	return table(handle, false);
+	return table(handle, offsetof(struct view, buffer));
 }
 
 void *const *symm_mem_signal_pads(struct symm_mem *handle)
 {
-	return table(handle, true);
+	return table(handle, offsetof(struct view, pad));
 }
 
-/* On the host device the host's tables are the device's. */
 void *const *symm_mem_buffers_dev(struct symm_mem *handle)
 {
-	return table(handle, false);
+	return table(handle, offsetof(struct view, buffers_dev));
 }
 
 void *const *symm_mem_signal_pads_dev(struct symm_mem *handle)
 {
-	return table(handle, true);
+	return table(handle, offsetof(struct view, pads_dev));
+}
+
+/* Fails without multicast only if it is needed. */
+static int multicast(struct symm_mem *handle, bool needed, void **address)
+{
+	int rc;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return rc;
+	*address = view->multicast.address;
+	if (*address == NULL && needed)
+		rc = symm_error(SYMM_ENOTSUP, "rendezvous %llu of group %s has been made without multicast",
+				(unsigned long long)view->seq, view->group->name);
+	symm_view_put(view);
+	return rc;
+}
+
+int symm_mem_has_multicast(struct symm_mem *handle)
+{
+	void *address;
+	int rc = multicast(handle, false, &address);
+
+	return rc != 0 ? rc : address != NULL;
+}
+
+void *symm_mem_multicast(struct symm_mem *handle)
+{
+	void *address;
+
+	return multicast(handle, true, &address) == 0 ? address : NULL;
 }
 
 static size_t size(struct symm_mem *handle, bool pad)

@@ -25,8 +25,13 @@ static int block_fill(struct block *block)
 	rc = ops->map(block->device, &own, 1);
 	if (rc != 0)
 		goto fail_create;
+	rc = ops->clear(block->device, base, block->bytes);
+	if (rc != 0)
+		goto fail_map;
 	block->base = base;
 	return 0;
+fail_map:
+	ops->unmap(block->device, base, block->bytes);
 fail_create:
 	ops->release(block->device, block->phys);
 fail_reserve:
@@ -45,13 +50,19 @@ int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, st
 	block->device = device;
 	block->bytes = bytes;
 	block->spare = spare;
+	rc = symm_device_hold(device);
+	if (rc != 0)
+		goto fail;
 	rc = block_fill(block);
-	if (rc != 0) {
-		free(block);
-		return rc;
-	}
+	if (rc != 0)
+		goto fail_device;
 	*out = block;
 	return 0;
+fail_device:
+	symm_device_close(device);
+fail:
+	free(block);
+	return rc;
 }
 
 struct block *symm_block_ref(struct block *block)
@@ -70,6 +81,7 @@ void symm_block_unref(struct block *block)
 	ops->unmap(block->device, block->base, block->bytes);
 	ops->release(block->device, block->phys);
 	ops->unreserve(block->device, block->base, block->bytes * (block->spare + 1));
+	symm_device_close(block->device);
 	free(block);
 }
 
@@ -108,6 +120,17 @@ static void span_unreserve(struct span *span)
 		__atomic_store_n(&own->spare_used, 0, __ATOMIC_RELEASE);
 }
 
+static int import(struct symm_device *device, const struct incoming *incoming, size_t bytes, symm_phys *phys)
+{
+	int rc;
+
+	if (incoming->fabric != NULL)
+		rc = device->ops->import_fabric(device, incoming->fabric, bytes, phys);
+	else
+		rc = device->ops->import(device, incoming->fd, bytes, phys);
+	return rc == 0 ? 0 : symm_error_prefix(rc, "the block of rank %d", incoming->rank);
+}
+
 /* Imports and maps the foreign blocks with one call of map; the imports are dropped at once: a mapping keeps its
  * memory. */
 static int span_map_foreign(struct span *span, int n_incoming, const struct incoming *incoming)
@@ -121,11 +144,9 @@ static int span_map_foreign(struct span *span, int n_incoming, const struct inco
 	for (int i = 0; i < n_incoming && rc == 0; i++) {
 		if (incoming[i].block != NULL)
 			continue;
-		rc = ops->import(device, incoming[i].fd, bytes, &maps[n].phys);
-		if (rc != 0) {
-			symm_error_prefix(rc, "the block of rank %d", incoming[i].rank);
+		rc = import(device, &incoming[i], bytes, &maps[n].phys);
+		if (rc != 0)
 			break;
-		}
 		maps[n].address = span->foreign + n * bytes;
 		maps[n].bytes = bytes;
 		span->address[incoming[i].rank] = maps[n].address;
@@ -136,6 +157,25 @@ static int span_map_foreign(struct span *span, int n_incoming, const struct inco
 	for (size_t i = 0; i < n; i++)
 		ops->release(device, maps[i].phys);
 	free(maps);
+	return rc;
+}
+
+/* What ranks of this process have mapped for their device is seen at the same address by ours. A grant needs no end:
+ * it goes with the block. */
+static int span_grant(const struct span *span, int n_incoming, const struct incoming *incoming)
+{
+	struct symm_device *device = span->own->device;
+	int rc = 0;
+
+	for (int i = 0; i < n_incoming && rc == 0; i++) {
+		const struct block *block = incoming[i].block;
+
+		if (block == NULL || block->device == device)
+			continue;
+		rc = device->ops->grant(device, block->base, block->bytes);
+		if (rc != 0)
+			symm_error_prefix(rc, "the block of rank %d", incoming[i].rank);
+	}
 	return rc;
 }
 
@@ -154,11 +194,11 @@ int symm_span_map(struct span *span, struct block *own, int rank, int world_size
 		rc = span_reserve(&made, made.n_foreign);
 	if (rc != 0)
 		goto fail;
-	rc = span_map_foreign(&made, world_size - 1, incoming);
-	if (rc != 0) {
-		span_unreserve(&made);
-		goto fail;
-	}
+	rc = span_grant(&made, world_size - 1, incoming);
+	if (rc == 0)
+		rc = span_map_foreign(&made, world_size - 1, incoming);
+	if (rc != 0)
+		goto fail_reserve;
 	made.address[rank] = own->base;
 	for (int i = 0; i < world_size - 1; i++) {
 		if (incoming[i].block == NULL)
@@ -168,6 +208,8 @@ int symm_span_map(struct span *span, struct block *own, int rank, int world_size
 	}
 	*span = made;
 	return 0;
+fail_reserve:
+	span_unreserve(&made);
 fail:
 	free(made.address);
 	free(made.held);

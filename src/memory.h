@@ -4,7 +4,8 @@
 
 #include "device.h"
 
-/* Memory of this process's own, mapped at the start of a reserved range; the slots behind it are for peers' blocks. */
+/* Memory of this process's own, mapped at the start of a reserved range; the slots behind it are for peers' blocks. It
+ * keeps its device open: a span of another context may outlive the context that made it. */
 struct block {
 	int refs;
 	struct symm_device *device;
@@ -14,16 +15,18 @@ struct block {
 	int spare_used; /* a span has them */
 	symm_phys phys;
 };
+/* Full of zeros. */
 int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);
 struct block *symm_block_ref(struct block *block);
 /* The last reference unmaps and releases. */
 void symm_block_unref(struct block *block);
 
-/* One rank's block as it comes to us: a block of this process, or an fd of a peer's. */
+/* One rank's block as it comes to us: a block of this process, or an fd or a fabric handle of a peer's. */
 struct incoming {
 	int rank;
-	struct block *block; /* of this process: a reference, taken over; NULL: foreign */
-	int fd;              /* foreign: stays the caller's */
+	struct block *block;   /* of this process: a reference, taken over; NULL: foreign */
+	const uint8_t *fabric; /* foreign: of another host, [SYMM_FABRIC_BYTES]; NULL: by its fd */
+	int fd;                /* stays the caller's */
 };
 
 /* Where every rank's block is seen here. */

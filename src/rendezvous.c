@@ -1,20 +1,22 @@
 /* rendezvous.c: the collective that makes an allocation addressable by all ranks of a group.
  *
  * prepare -> publish -> all have come and agree ("go") -> exchange and map -> vote -> all could ("ready") -> done
- * Any failure, anywhere, becomes the verdict for every rank, and each unwinds what it has made.
+ * Any failure, anywhere, becomes the verdict for every rank, and each unwinds what it has made. Multicast, where all
+ * offer it, is agreed on before the vote, and may fail by itself.
  */
 #include "await.h"
 #include "base.h"
+#include "exchange.h"
 #include "exports.h"
 #include "fork.h"
 #include "handle.h"
 #include "log.h"
+#include "reach.h"
 #include "view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct meeting {
 	struct group *group;
@@ -26,16 +28,10 @@ struct meeting {
 	struct block *arena_block; /* our part of a new one */
 	struct export export;
 	bool exported;
+	struct multicast_offer multicast;
 	struct view *view;
 	struct symm_err failure; /* what keeps this rank from taking part */
 };
-
-static int64_t keys_ttl_ms(const struct meeting *m)
-{
-	int64_t left = (m->await.deadline - symm_now()) / SYMM_NS_PER_MS;
-
-	return (left > 0 ? left : 0) + 6 * m->group->ks.lease_ms;
-}
 
 /* This rank cannot take part: the others shall read why. */
 static int cannot(struct meeting *m, int rc)
@@ -46,47 +42,14 @@ static int cannot(struct meeting *m, int rc)
 	return symm_err_take(&m->failure, rc);
 }
 
+static void log_step(const struct meeting *m, const char *step)
+{
+	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, rendezvous %llu, after %.3f ms: %s", m->group->rank,
+		 m->group->name, (unsigned long long)m->turn.seq,
+		 (double)(symm_now() - m->await.started) / SYMM_NS_PER_MS, step);
+}
+
 /* ---- prepare ---- */
-
-/* The host of a rank elsewhere, for the error; asked for once something is wrong anyway. False: it is a member no
- * more. */
-static bool find_host(struct meeting *m, int rank, char *out, size_t size)
-{
-	struct symm_presence *members;
-	bool found = false;
-	size_t n;
-
-	snprintf(out, size, "another host");
-	if (m->group->world_size > 1024 ||
-	    symm_keyspace_members(&m->group->ks, symm_await_store_deadline(&m->group->ks, m->await.deadline), &members,
-				  &n) != 0)
-		return true;
-	for (size_t i = 0; i < n && !found; i++) {
-		found = members[i].member.rank == rank;
-		if (found)
-			snprintf(out, size, "%s", members[i].member.process.host);
-	}
-	free(members);
-	return found;
-}
-
-/* A rank that left before we read who is here may have lived here: the wait for it will tell. */
-static int check_reachable(struct meeting *m)
-{
-	struct group *group = m->group;
-	char host[SYMM_HOST_MAX];
-
-	if (group->roster->n == (size_t)group->world_size)
-		return 0;
-	for (int rank = 0; rank < group->world_size; rank++) {
-		if (symm_group_local(group, rank) != NULL || !find_host(m, rank, host, sizeof(host)))
-			continue;
-		return symm_error(SYMM_EUNREACH,
-				  "cannot map the memory of rank %d on %s: device %s shares memory within a host only",
-				  rank, host, group->context->device_name);
-	}
-	return 0;
-}
 
 static int prepare_arena(struct meeting *m)
 {
@@ -96,7 +59,7 @@ static int prepare_arena(struct meeting *m)
 
 static int prepare(struct meeting *m)
 {
-	int rc = check_reachable(m);
+	int rc = symm_reach_check(m->group, symm_await_store_deadline(&m->group->ks, m->await.deadline));
 
 	if (rc == 0)
 		rc = prepare_arena(m);
@@ -107,9 +70,13 @@ static int prepare(struct meeting *m)
 				     .rank = m->group->rank,
 				     .block = { m->alloc->block, m->arena_block },
 				     .count = m->arena_block != NULL ? 2 : 1,
-				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL };
+				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL,
+				     .fabric = m->group->roster->n_far > 0,
+				     .offer.incarnation = m->group->self.incarnation };
 	rc = symm_export_begin(&m->export);
 	m->exported = rc == 0;
+	if (rc == 0)
+		symm_multicast_begin(&m->multicast, &m->await, m->alloc->block);
 	return rc;
 }
 
@@ -119,109 +86,23 @@ static void write_digest(struct meeting *m)
 
 	if (m->alloc->persistent)
 		snprintf(id, sizeof(id), "%llu", (unsigned long long)m->alloc->id);
-	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=fd arena=%s abi=%d",
-		 m->alloc->bytes, id, m->alloc->block->device->ops->name, m->arena_block != NULL ? "new" : "old",
-		 SYMM_ABI);
+	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=%s arena=%s abi=%d",
+		 m->alloc->bytes, id, m->alloc->block->device->ops->name, m->export.fabric ? "fabric" : "fd",
+		 m->arena_block != NULL ? "new" : "old", SYMM_ABI);
 }
 
 /* ---- exchange and map ---- */
 
-/* Asks all foreign peers at once. */
-static struct symm_pull *begin_pulls(struct meeting *m)
-{
-	struct group *group = m->group;
-	struct symm_pull *pulls = calloc(group->roster->n, sizeof(*pulls));
-
-	for (size_t i = 0; pulls != NULL && i < group->roster->n; i++) {
-		pulls[i] = (struct symm_pull){ .link = group->link[i],
-					       .nonce = group->ks.nonce,
-					       .seq = m->turn.seq,
-					       .rank = group->roster->member[i].rank };
-		if (pulls[i].link != NULL)
-			symm_pull_begin(&pulls[i]);
-	}
-	return pulls;
-}
-
-/* All are finished even after one has failed: a pull that was begun must end. */
-static int finish_pulls(struct meeting *m, struct symm_pull *pulls, int expected)
-{
-	struct group *group = m->group;
-	struct symm_err first = { 0, "" };
-
-	for (size_t i = 0; i < group->roster->n; i++) {
-		char name[128];
-		int rc;
-
-		if (pulls[i].link == NULL)
-			continue;
-		rc = symm_pull_finish(&pulls[i], m->await.deadline);
-		if (rc == 0 && pulls[i].count != expected)
-			rc = symm_error(SYMM_EPROTO, "%d fds came where %d were due", pulls[i].count, expected);
-		if (rc == 0 || first.code != 0)
-			continue;
-		symm_error_prefix(rc, "the memory of %s did not come",
-				  symm_group_rank_name(group, pulls[i].rank, name, sizeof(name)));
-		symm_err_take(&first, rc);
-	}
-	return first.code != 0 ? symm_err_return(&first) : 0;
-}
-
-static void close_pulls(struct meeting *m, struct symm_pull *pulls)
-{
-	for (size_t i = 0; i < m->group->roster->n; i++)
-		for (int k = 0; k < pulls[i].count; k++)
-			close(pulls[i].fds[k]);
-	free(pulls);
-}
-
-static void drop_incoming(struct incoming *incoming, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		symm_block_unref(incoming[i].block);
-	free(incoming);
-}
-
-/* Block k of every other rank: from its fd, or, in this process, as it is. */
-static int gather(struct meeting *m, const struct symm_pull *pulls, int k, struct incoming **out)
-{
-	struct group *group = m->group;
-	struct incoming *incoming = calloc(group->roster->n + 1, sizeof(*incoming));
-	size_t n = 0;
-
-	if (incoming == NULL)
-		return symm_error(SYMM_ENOMEM, "no memory");
-	for (size_t i = 0; i < group->roster->n; i++) {
-		int rank = group->roster->member[i].rank;
-
-		if (rank == group->rank)
-			continue;
-		incoming[n] = (struct incoming){ .rank = rank, .fd = -1 };
-		if (group->link[i] != NULL)
-			incoming[n].fd = pulls[i].fds[k];
-		else
-			incoming[n].block = symm_export_block(group->ks.nonce, m->turn.seq, rank, k);
-		if (group->link[i] == NULL && incoming[n].block == NULL) {
-			drop_incoming(incoming, n);
-			return symm_error(SYMM_EPEER, "rank %d of this process offers nothing for rendezvous %llu",
-					  rank, (unsigned long long)m->turn.seq);
-		}
-		n++;
-	}
-	*out = incoming;
-	return 0;
-}
-
-static int map_arena(struct meeting *m, const struct symm_pull *pulls)
+static int map_arena(struct meeting *m, const struct exchange *exchange)
 {
 	struct incoming *incoming;
-	int rc = gather(m, pulls, 1, &incoming);
+	int rc = symm_exchange_gather(exchange, 1, &incoming);
 
 	if (rc != 0)
 		return rc;
 	rc = symm_arena_make(m->group, m->turn.seq, m->arena_block, incoming, &m->arena);
 	if (rc != 0) {
-		drop_incoming(incoming, (size_t)m->group->world_size - 1);
+		symm_exchange_drop(incoming, (size_t)m->group->world_size - 1);
 		return rc;
 	}
 	m->arena_block = NULL;
@@ -229,18 +110,18 @@ static int map_arena(struct meeting *m, const struct symm_pull *pulls)
 	return 0;
 }
 
-static int map_data(struct meeting *m, const struct symm_pull *pulls)
+static int map_data(struct meeting *m, const struct exchange *exchange)
 {
 	struct incoming *incoming;
 	struct span span;
-	int rc = gather(m, pulls, 0, &incoming);
+	int rc = symm_exchange_gather(exchange, 0, &incoming);
 
 	if (rc != 0)
 		return rc;
 	rc = symm_span_map(&span, symm_block_ref(m->alloc->block), m->group->rank, m->group->world_size, incoming);
 	if (rc != 0) {
 		symm_block_unref(m->alloc->block);
-		drop_incoming(incoming, (size_t)m->group->world_size - 1);
+		symm_exchange_drop(incoming, (size_t)m->group->world_size - 1);
 		return rc;
 	}
 	free(incoming);
@@ -250,59 +131,24 @@ static int map_data(struct meeting *m, const struct symm_pull *pulls)
 	return rc;
 }
 
-static int exchange(struct meeting *m)
+static int exchange_and_map(struct meeting *m)
 {
-	bool fresh = m->arena_block != NULL;
-	struct symm_pull *pulls = begin_pulls(m);
-	int rc;
+	struct exchange exchange = { .group = m->group, .seq = m->turn.seq, .blocks = m->export.count };
+	int rc = symm_exchange_run(&exchange, m->await.deadline,
+				   symm_await_store_deadline(&m->group->ks, m->await.deadline));
 
-	if (pulls == NULL)
-		return symm_error(SYMM_ENOMEM, "no memory");
-	rc = finish_pulls(m, pulls, fresh ? 2 : 1);
-	if (rc == 0 && fresh)
-		rc = map_arena(m, pulls);
+	if (rc != 0)
+		return rc;
+	log_step(m, "fetched");
+	if (m->arena_block != NULL)
+		rc = map_arena(m, &exchange);
 	if (rc == 0)
-		rc = map_data(m, pulls);
-	close_pulls(m, pulls);
+		rc = map_data(m, &exchange);
+	symm_exchange_end(&exchange);
 	return rc;
 }
 
 /* ---- the steps ---- */
-
-/* Waits for "go" or, voting, "ready"; when neither can come any more, this rank says so for all and obeys the answer.
- */
-static int await(struct meeting *m, struct symm_verdict *verdict)
-{
-	struct symm_err why;
-	int rc = symm_await_verdict(&m->await, verdict, &why);
-
-	if (rc == 0 && why.code != 0)
-		rc = symm_keyspace_decide(&m->group->ks, m->group->rank, m->turn.seq, &why, keys_ttl_ms(m),
-					  symm_await_store_deadline(&m->group->ks, m->await.deadline), verdict);
-	return rc;
-}
-
-/* Both return an error only if the store does not answer, or no longer knows the group. */
-static int publish(struct meeting *m, struct symm_verdict *verdict)
-{
-	struct group *group = m->group;
-	int rc = symm_keyspace_publish(&group->ks, &group->self, group->world_size, m->turn.seq, m->digest, &m->failure,
-				       keys_ttl_ms(m), symm_await_store_deadline(&group->ks, m->await.deadline),
-				       verdict);
-
-	return rc != 0 ? rc : await(m, verdict);
-}
-
-static int vote(struct meeting *m, struct symm_verdict *verdict)
-{
-	struct group *group = m->group;
-	int rc;
-
-	m->await.voting = true;
-	rc = symm_keyspace_vote(&group->ks, &group->self, group->world_size, m->turn.seq, &m->failure, keys_ttl_ms(m),
-				symm_await_store_deadline(&group->ks, m->await.deadline), verdict);
-	return rc != 0 ? rc : await(m, verdict);
-}
 
 static int hold(struct meeting *m)
 {
@@ -323,6 +169,7 @@ static int hold(struct meeting *m)
 
 static void unwind(struct meeting *m)
 {
+	symm_multicast_end(&m->multicast);
 	if (m->exported)
 		symm_export_end(&m->export);
 	if (m->view != NULL)
@@ -343,20 +190,15 @@ static struct symm_mem *keep(struct meeting *m)
 	m->view->next = m->alloc->views;
 	m->alloc->views = m->view;
 	symm_memory_unlock();
+	symm_multicast_end(&m->multicast);
 	symm_export_end(&m->export);
 	__atomic_fetch_sub(&m->alloc->busy, 1, __ATOMIC_ACQ_REL);
 	return m->view->handle;
 }
 
-static void log_step(const struct meeting *m, const char *step)
-{
-	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, rendezvous %llu, after %.3f ms: %s", m->group->rank,
-		 m->group->name, (unsigned long long)m->turn.seq,
-		 (double)(symm_now() - m->await.started) / SYMM_NS_PER_MS, step);
-}
-
 static int run(struct meeting *m, struct symm_verdict *verdict)
 {
+	struct multicast made = { .block = NULL };
 	int rc = m->failure.code == 0 ? hold(m) : 0;
 
 	if (rc == 0 && m->failure.code == 0)
@@ -366,15 +208,20 @@ static int run(struct meeting *m, struct symm_verdict *verdict)
 	if (m->failure.code == 0)
 		write_digest(m);
 	log_step(m, m->failure.code == 0 ? m->digest : m->failure.text);
-	rc = publish(m, verdict);
+	rc = symm_await_publish(&m->await, m->digest, m->exported ? &m->export.offer : NULL, &m->failure, verdict);
 	if (rc != 0 || verdict->what != SYMM_VERDICT_GO)
 		return rc;
 	log_step(m, "all have come and agree");
-	rc = exchange(m);
+	rc = exchange_and_map(m);
 	if (rc != 0)
 		cannot(m, rc);
 	log_step(m, rc == 0 ? "mapped" : m->failure.text);
-	return vote(m, verdict);
+	rc = symm_multicast_make(&m->multicast, &m->await, &m->failure, &made);
+	if (rc != 0 && m->failure.code == 0)
+		cannot(m, rc);
+	if (made.block != NULL)
+		m->view->multicast = made;
+	return symm_await_vote(&m->await, &m->failure, verdict);
 }
 
 /* With the turn, or, with a failure, without it: the number is consumed either way. */

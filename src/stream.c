@@ -49,9 +49,10 @@ static int make(struct context *context, struct stream **out)
 	if (stream == NULL)
 		return symm_error(SYMM_ENOMEM, "no memory");
 	stream->timeout_ms = context->timeout_ms;
-	rc = symm_device_open(context->device_name, &stream->device);
+	rc = symm_device_hold(context->device);
 	if (rc != 0)
 		goto fail;
+	stream->device = context->device;
 	rc = stream->device->ops->stream_create(stream->device, &stream->raw);
 	if (rc != 0)
 		goto fail_device;

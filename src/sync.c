@@ -8,53 +8,47 @@
 
 _Static_assert(SYMM_SYNC_CHANNELS == SYMM_CHANNELS, "the public number of channels is the kernels'");
 
-/* Work on a stream: counted in its view, so that the view is not unmapped under it. */
-static void finished(void *arg)
+/* Work on a stream has failed, on a device that says so. */
+static void failed(void *arg)
 {
 	struct view *view = arg;
 
 	symm_group_check(view->group);
-	__atomic_fetch_sub(&view->pending, 1, __ATOMIC_RELEASE);
 }
 
-/* Who has freed the allocation, in words: this rank, or the first peer that op concerns. */
-static int tell_closed(const struct view *view, const struct symm_sync_op *op)
+/* The code that an algorithm gave, in words; peer: who has freed the allocation, if somebody has. */
+static int explain(const struct view *view, int code, uint32_t peer)
 {
-	uint32_t world = (uint32_t)view->group->world_size, peer = op->peer;
 	char name[128];
+	int rc;
 
-	if (symm_sync_state(view->sync, (uint32_t)view->group->rank) == SYMM_STATE_CLOSED)
+	if (code != SYMM_SYNC_CLOSED)
+		return symm_group_failed(view->group, code);
+	rc = symm_group_check(view->group);
+	if (rc != 0)
+		return rc;
+	if (peer == (uint32_t)view->group->rank)
 		return symm_error(SYMM_ESTALE, "this rank has freed the allocation");
-	if (op->kind == SYMM_OP_BARRIER)
-		for (peer = 0; peer < world - 1 && symm_sync_state(view->sync, peer) != SYMM_STATE_CLOSED; peer++)
-			;
 	return symm_error(SYMM_ESTALE, "%s has freed the allocation",
 			  symm_group_rank_name(view->group, (int)peer, name, sizeof(name)));
 }
 
-static int result(const struct view *view, const struct symm_sync_op *op, int code)
-{
-	int rc;
-
-	if (code == 0 || op->kind == SYMM_OP_COPY)
-		return code;
-	rc = symm_group_check(view->group);
-	return rc != 0 ? rc : tell_closed(view, op);
-}
-
-static int enqueue(struct view *view, const struct symm_sync_op *op, void *stream)
+/* Counted in the view, so that it is not unmapped under the work. */
+static int enqueue(struct view *view, struct symm_sync_op *op, void *stream)
 {
 	struct symm_device *device = view->alloc->block->device;
+	const struct group *group = view->group;
 	struct stream *held;
+	uint64_t count = 0;
 	void *raw;
 	int rc = symm_stream_hold(stream, device, &held, &raw);
 
 	if (rc != 0)
 		return rc;
-	__atomic_fetch_add(&view->pending, 1, __ATOMIC_RELAXED);
-	rc = device->ops->launch(device, raw, op, finished, view);
-	if (rc != 0)
-		__atomic_fetch_sub(&view->pending, 1, __ATOMIC_RELAXED);
+	op->crowded = group->roster->n - group->foreign > 1;
+	rc = device->ops->launch(device, raw, op, failed, view, &count);
+	if (rc == 0)
+		__atomic_fetch_add(&view->launched, count, __ATOMIC_RELAXED);
 	symm_stream_unhold(held);
 	return rc;
 }
@@ -71,7 +65,6 @@ static int check_op(const struct view *view, int peer, int channel, int64_t time
 	rc = symm_context_timeout(view->group->context, timeout_ms, &ns);
 	if (rc != 0)
 		return rc;
-	op->sync = view->sync;
 	op->channel = (uint32_t)channel;
 	op->peer = (uint32_t)peer;
 	op->timeout_ns = (uint64_t)ns;
@@ -85,28 +78,39 @@ struct where {
 };
 static const struct where now = { false, NULL };
 
-static int run(struct view *view, const struct symm_sync_op *op, struct where where)
+static int run(struct view *view, struct symm_sync_op *op, struct where where)
 {
 	static const char *const names[] = { "barrier", "put_signal", "wait_signal", "copy" };
 	struct symm_device *device = view->alloc->block->device;
-	int rc;
+	uint32_t peer = 0;
+	int rc, code;
 
+	op->sync = view->sync;
+	op->group = view->group->sync;
+	op->own = view->bell.slot;
+	op->world_size = (uint32_t)view->group->world_size;
+	op->crowded = false;
 	if (where.on_stream)
 		return enqueue(view, op, where.stream);
 	symm_doing_pass(&view->doing, names[op->kind], op->channel);
-	rc = device->ops->run(device, op);
+	rc = device->ops->run(device, op, &code, &peer);
 	symm_doing_pass(&view->doing, NULL, 0);
-	return result(view, op, rc);
+	if (rc != 0)
+		return rc;
+	return code == 0 ? 0 : explain(view, code, peer);
 }
 
-static int synchronise(struct symm_mem *handle, struct symm_sync_op op, int peer, int channel, int64_t timeout_ms,
-		       struct where where, const char *call)
+/* An op is filled in where it is used, and no more of it than is: to clear it takes as long as a signal's words. */
+static int synchronise(struct symm_mem *handle, int kind, int peer, int channel, int64_t timeout_ms, struct where where,
+		       const char *call)
 {
+	struct symm_sync_op op;
 	int rc;
 	struct view *view = symm_view_get(handle, &rc);
 
 	if (view == NULL)
 		return symm_error_prefix(rc, "%s", call);
+	op.kind = kind;
 	rc = check_op(view, peer, channel, timeout_ms, &op);
 	if (rc == 0 && where.on_stream)
 		rc = symm_group_check(view->group);
@@ -117,38 +121,36 @@ static int synchronise(struct symm_mem *handle, struct symm_sync_op op, int peer
 }
 
 #define ON_STREAM(stream) ((struct where){ true, stream })
-#define OP(what) ((struct symm_sync_op){ .kind = what })
 
 int symm_barrier(struct symm_mem *mem, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, OP(SYMM_OP_BARRIER), 0, channel, timeout_ms, now, "symm_barrier");
+	return synchronise(mem, SYMM_OP_BARRIER, 0, channel, timeout_ms, now, "symm_barrier");
 }
 
 int symm_barrier_on_stream(struct symm_mem *mem, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_BARRIER), 0, channel, timeout_ms, ON_STREAM(stream),
-			   "symm_barrier_on_stream");
+	return synchronise(mem, SYMM_OP_BARRIER, 0, channel, timeout_ms, ON_STREAM(stream), "symm_barrier_on_stream");
 }
 
 int symm_put_signal(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, OP(SYMM_OP_PUT_SIGNAL), dst, channel, timeout_ms, now, "symm_put_signal");
+	return synchronise(mem, SYMM_OP_PUT_SIGNAL, dst, channel, timeout_ms, now, "symm_put_signal");
 }
 
 int symm_put_signal_on_stream(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_PUT_SIGNAL), dst, channel, timeout_ms, ON_STREAM(stream),
+	return synchronise(mem, SYMM_OP_PUT_SIGNAL, dst, channel, timeout_ms, ON_STREAM(stream),
 			   "symm_put_signal_on_stream");
 }
 
 int symm_wait_signal(struct symm_mem *mem, int src, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, OP(SYMM_OP_WAIT_SIGNAL), src, channel, timeout_ms, now, "symm_wait_signal");
+	return synchronise(mem, SYMM_OP_WAIT_SIGNAL, src, channel, timeout_ms, now, "symm_wait_signal");
 }
 
 int symm_wait_signal_on_stream(struct symm_mem *mem, int src, int channel, int64_t timeout_ms, void *stream)
 {
-	return synchronise(mem, OP(SYMM_OP_WAIT_SIGNAL), src, channel, timeout_ms, ON_STREAM(stream),
+	return synchronise(mem, SYMM_OP_WAIT_SIGNAL, src, channel, timeout_ms, ON_STREAM(stream),
 			   "symm_wait_signal_on_stream");
 }
 
@@ -176,7 +178,7 @@ static int check_range(const struct view *view, const struct range *range, const
 static int copy(struct symm_mem *handle, struct range range, bool put, void *to, const void *from, struct where where,
 		const char *call)
 {
-	struct symm_sync_op op = { .kind = SYMM_OP_COPY, .dst = to, .src = from, .bytes = range.bytes };
+	struct symm_sync_op op;
 	int rc;
 	struct view *view = symm_view_get(handle, &rc);
 
@@ -186,10 +188,12 @@ static int copy(struct symm_mem *handle, struct range range, bool put, void *to,
 	if (rc == 0 && range.bytes > 0) {
 		char *block = (char *)view->buffer[range.rank] + range.offset;
 
-		if (put)
-			op.dst = block;
-		else
-			op.src = block;
+		op.kind = SYMM_OP_COPY;
+		op.channel = 0;
+		op.peer = 0;
+		op.dst = put ? block : to;
+		op.src = put ? from : block;
+		op.bytes = range.bytes;
 		rc = run(view, &op, where);
 	}
 	symm_view_put(view);

@@ -2,6 +2,7 @@
 
 #include "base.h"
 #include "handle.h"
+#include "log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,43 +17,64 @@ void symm_view_put(const struct view *view)
 	symm_handle_put(view->handle);
 }
 
-/* One piece of the device's memory: the struct, the table of slots, the counters. */
-static int make_sync(struct view *view)
-{
-	struct symm_device *device = view->alloc->block->device;
-	size_t world = (size_t)view->group->world_size;
-	size_t table = symm_round_up(sizeof(struct symm_sync), 64);
-	size_t local = table + symm_round_up(world * sizeof(char *), 64);
-	void *memory;
-	int rc = device->ops->local_alloc(device, local + symm_sync_local_bytes((uint32_t)world), &memory);
-
-	if (rc != 0)
-		return rc;
-	view->sync = memory;
-	view->sync->group = view->group->sync;
-	view->sync->slot = (char **)((char *)memory + table);
-	view->sync->local = (char *)memory + local;
-	symm_arena_slots(view->group, view->arena, view->seq, view->sync->slot);
-	view->bell.sync = view->sync;
-	return 0;
-}
-
 static int make_tables(struct view *view)
 {
-	struct symm_device *device = view->alloc->block->device;
 	size_t world = (size_t)view->group->world_size;
-	void *tables;
-	int rc = device->ops->local_alloc(device, 2 * world * sizeof(void *), &tables);
+	void **tables = malloc(3 * world * sizeof(*tables));
 
-	if (rc != 0)
-		return rc;
+	if (tables == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
 	view->buffer = tables;
-	view->pad = view->buffer + world;
+	view->pad = tables + world;
+	view->slot = (char **)(tables + 2 * world);
 	for (size_t rank = 0; rank < world; rank++) {
 		view->buffer[rank] = view->span.address[rank];
 		view->pad[rank] = (char *)view->span.address[rank] + view->alloc->pad_offset;
 	}
+	symm_arena_slots(view->group, view->arena, view->seq, view->slot);
+	view->bell.slot = view->slot[view->group->rank];
 	return 0;
+}
+
+/* What the device gets: the struct with its peers, and behind it the tables of buffers and pads. */
+static void fill_image(const struct view *view, struct symm_sync *sync, void **tables)
+{
+	size_t world = (size_t)view->group->world_size;
+
+	sync->group = view->group->sync;
+	sync->own = view->slot[view->group->rank];
+	for (size_t rank = 0; rank < world; rank++)
+		sync->peer[rank].slot = view->slot[rank];
+	memcpy(tables, view->buffer, world * sizeof(*tables));
+	memcpy(tables + world, view->pad, world * sizeof(*tables));
+}
+
+static int make_sync(struct view *view)
+{
+	struct symm_device *device = view->alloc->block->device;
+	size_t world = (size_t)view->group->world_size, structs = symm_sync_bytes((uint32_t)world);
+	size_t bytes = structs + 2 * world * sizeof(void *);
+	char *image = calloc(1, bytes);
+	void *memory;
+	int rc;
+
+	if (image == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	fill_image(view, (struct symm_sync *)(void *)image, (void **)(void *)(image + structs));
+	rc = device->ops->local_alloc(device, bytes, &memory);
+	if (rc != 0)
+		goto out;
+	rc = device->ops->write(device, memory, image, bytes);
+	if (rc != 0) {
+		device->ops->local_free(device, memory);
+		goto out;
+	}
+	view->sync = memory;
+	view->buffers_dev = (void **)(void *)((char *)memory + structs);
+	view->pads_dev = view->buffers_dev + world;
+out:
+	free(image);
+	return rc;
 }
 
 int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struct span *span, struct arena *arena,
@@ -81,7 +103,7 @@ int symm_view_make(struct alloc *alloc, struct group *group, uint64_t seq, struc
 fail_sync:
 	device->ops->local_free(device, view->sync);
 fail_tables:
-	device->ops->local_free(device, view->buffer);
+	free(view->buffer);
 fail:
 	free(view);
 	return rc;
@@ -96,30 +118,75 @@ void symm_view_free(struct view *view)
 	symm_handle_close(view->handle);
 	symm_handle_free(view->handle);
 	device->ops->local_free(device, view->sync);
-	device->ops->local_free(device, view->buffer);
+	free(view->buffer);
+	symm_multicast_free(&view->multicast);
 	symm_span_unmap(&view->span);
 	symm_arena_unref(view->arena);
 	free(view);
 }
 
-int symm_view_close(struct view *view, unsigned own, int64_t deadline)
+static void tell(const struct view *view, int rank, uint32_t state)
+{
+	struct symm_device *device = view->alloc->block->device;
+	uint32_t world = (uint32_t)view->group->world_size;
+	uint64_t word = symm_sync_word_of((uint32_t)view->group->generation, state);
+	uint64_t *at = symm_sync_state_word(view->slot[rank], world, (uint32_t)view->group->rank);
+
+	if (device->ops->write(device, at, &word, sizeof(word)) != 0)
+		symm_log(SYMM_LOG_INFO, "group %s: rank %d is not told: %s", view->group->name, rank,
+			 symm_last_error());
+	device->ops->wake(device, view->slot[rank], world);
+}
+
+/* How many pieces of work are under way on streams. A device that has failed does no more. */
+static int count_work(const struct view *view, uint64_t *n)
+{
+	struct symm_device *device = view->alloc->block->device;
+	uint64_t launched = __atomic_load_n(&view->launched, __ATOMIC_RELAXED), ended = 0;
+	int rc = 0;
+
+	if (launched > 0)
+		rc = device->ops->read(device, &ended, &view->sync->ended, sizeof(ended));
+	if (rc == SYMM_EDEVICE) {
+		symm_log(SYMM_LOG_WARN, "group %s: %s", view->group->name, symm_last_error());
+		ended = launched;
+		rc = 0;
+	}
+	*n = launched - ended;
+	return rc;
+}
+
+static int await_work(const struct view *view, int64_t deadline)
 {
 	int64_t wait = 1000;
+	uint64_t n;
+	int rc;
 
-	symm_handle_close(view->handle);
-	symm_sync_tell_one(view->sync, view->sync->group->rank, SYMM_STATE_CLOSED);
-	if (!symm_handle_drain(view->handle, own, deadline))
-		return symm_error(SYMM_EBUSY, "another thread is still in a call on this symm_mem");
-	while (__atomic_load_n(&view->pending, __ATOMIC_ACQUIRE) > 0) {
+	while ((rc = count_work(view, &n)) == 0 && n > 0) {
 		if (symm_now() >= deadline)
-			return symm_error(SYMM_EBUSY, "%d pieces of work on streams still use this symm_mem",
-					  view->pending);
+			return symm_error(SYMM_EBUSY, "%llu pieces of work on streams still use this symm_mem",
+					  (unsigned long long)n);
 		symm_sleep(wait, deadline);
 		if (wait < SYMM_NS_PER_MS)
 			wait *= 2;
 	}
+	return rc;
+}
+
+int symm_view_close(struct view *view, unsigned own, int64_t deadline)
+{
+	int rc;
+
+	symm_handle_close(view->handle);
+	tell(view, view->group->rank, SYMM_STATE_CLOSED);
+	if (!symm_handle_drain(view->handle, own, deadline))
+		return symm_error(SYMM_EBUSY, "another thread is still in a call on this symm_mem");
+	rc = await_work(view, deadline);
+	if (rc != 0)
+		return rc;
 	/* Peers hear it after what streams still had for them. Who has failed says so to the end: peers that wait
 	 * shall hear of the failure, and not of what followed it. */
-	symm_sync_tell(view->sync, symm_sync_poisoned(view->group->sync) != 0 ? SYMM_STATE_FAILED : SYMM_STATE_CLOSED);
+	for (int rank = 0; rank < view->group->world_size; rank++)
+		tell(view, rank, symm_group_is_sound(view->group) ? SYMM_STATE_CLOSED : SYMM_STATE_FAILED);
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 /* ---- member records ---- */
 
-enum kind { NUMBER31, NUMBER64, ID, NAME, PATH };
+enum kind { NUMBER31, NUMBER64, ID, NAME, PATH, FLAG };
 
 #define AT(member) offsetof(struct symm_member, member)
 
@@ -30,6 +30,10 @@ static const struct field {
 	{ "start", NUMBER64, AT(process.start), 0 },
 	{ "socket", NAME, AT(process.socket), SYMM_SOCKET_MAX },
 	{ "path", PATH, AT(process.path), SYMM_PATH_MAX },
+	{ "dev", NAME, AT(device.kind), sizeof(((struct symm_device_id *)0)->kind) },
+	{ "gpu", NAME, AT(device.uuid), sizeof(((struct symm_device_id *)0)->uuid) },
+	{ "fabric", NAME, AT(device.fabric), sizeof(((struct symm_device_id *)0)->fabric) },
+	{ "multicast", FLAG, AT(multicast), 0 },
 	/* clang-format on */
 };
 
@@ -88,6 +92,9 @@ static bool parse_value(const struct field *field, const char *text, void *out)
 		return parse_number(text, field->limit, UINT64_MAX, out);
 	case ID:
 		return symm_id_parse(text, out) && !symm_id_is_none(out);
+	case FLAG:
+		*(bool *)out = true;
+		return strcmp(text, "1") == 0;
 	default:
 		if (!text_ok(field, text))
 			return false;
@@ -111,6 +118,8 @@ static const char *format_value(const struct field *field, const void *value, ch
 	case ID:
 		symm_id_format(value, scratch);
 		return symm_id_is_none(value) ? NULL : scratch;
+	case FLAG:
+		return "1";
 	default:
 		return text_ok(field, value) ? value : NULL;
 	}
@@ -122,8 +131,11 @@ int symm_member_format(const struct symm_member *member, char *out, size_t size)
 	size_t used = (size_t)snprintf(record, sizeof(record), "v=1");
 
 	for (size_t i = 0; i < FIELDS; i++) {
-		const char *value = format_value(&fields[i], (const char *)member + fields[i].offset, scratch);
+		const void *at = (const char *)member + fields[i].offset;
+		const char *value = format_value(&fields[i], at, scratch);
 
+		if (fields[i].kind == FLAG && !*(const bool *)at)
+			continue;
 		if (value == NULL)
 			return symm_error(SYMM_EINVAL, "member record: %s cannot be written", fields[i].key);
 		used += (size_t)snprintf(record + used, sizeof(record) - used, " %s=%s", fields[i].key, value);
@@ -168,7 +180,7 @@ static int parse_words(char *words, struct symm_member *member)
 		seen |= 1u << i;
 	}
 	for (size_t i = 0; i < FIELDS; i++)
-		if ((seen & 1u << i) == 0)
+		if ((seen & 1u << i) == 0 && fields[i].kind != FLAG)
 			return symm_error(SYMM_EPROTO, "member record: %s is missing", fields[i].key);
 	return SYMM_OK;
 }
@@ -193,6 +205,43 @@ int symm_member_parse(const char *text, size_t length, struct symm_member *membe
 	if (rc == SYMM_OK)
 		*member = read;
 	return rc;
+}
+
+/* ---- fabric handles ---- */
+
+#define HANDLE_HEX (2 * SYMM_FABRIC_BYTES)
+
+void symm_offer_format(const struct symm_offer *offer, char out[SYMM_OFFER_MAX])
+{
+	size_t used = SYMM_ID_HEX - 1;
+
+	symm_id_format(&offer->incarnation, out);
+	for (int i = 0; i < offer->count; i++, used += 1 + HANDLE_HEX) {
+		out[used] = ' ';
+		symm_hex_format(offer->handle[i], SYMM_FABRIC_BYTES, out + used + 1);
+	}
+}
+
+int symm_offer_parse(const char *text, size_t length, struct symm_offer *offer)
+{
+	struct symm_offer read = { .count = 0 };
+	size_t at = SYMM_ID_HEX - 1;
+	char id[SYMM_ID_HEX] = "";
+
+	if (length > at)
+		memcpy(id, text, at);
+	if (!symm_id_parse(id, &read.incarnation) || symm_id_is_none(&read.incarnation))
+		return symm_error(SYMM_EPROTO, "fabric handles: no incarnation at their start");
+	for (; at < length; at += 1 + HANDLE_HEX) {
+		if (read.count == SYMM_OFFER_BLOCKS || length - at < 1 + HANDLE_HEX)
+			return symm_error(SYMM_EPROTO, "fabric handles: %zu bytes are not 1 to %d of them", length,
+					  SYMM_OFFER_BLOCKS);
+		if (text[at] != ' ' || !symm_hex_parse(text + at + 1, read.handle[read.count++], SYMM_FABRIC_BYTES))
+			return symm_error(SYMM_EPROTO, "fabric handles: number %d is not %d hex digits", read.count,
+					  HANDLE_HEX);
+	}
+	*offer = read;
+	return SYMM_OK;
 }
 
 /* ---- link messages ---- */

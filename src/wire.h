@@ -1,17 +1,19 @@
-/* wire.h: what processes tell each other of themselves: the member record in Redis (one readable line), and the
- * fixed-size little-endian messages on a link. What comes in is untrusted: every parser checks size, version, range. */
+/* wire.h: what processes tell each other of themselves: the member record and the fabric handles in Redis (readable
+ * lines), and the fixed-size little-endian messages on a link. What comes in is untrusted: every parser checks size,
+ * version, range. */
 #ifndef SYMM_WIRE_H
 #define SYMM_WIRE_H
 
 #include "base.h"
+#include "device.h"
 
-#define SYMM_ABI 1 /* changes when ranks of two builds cannot work together */
+#define SYMM_ABI 2 /* changes when ranks of two builds cannot work together */
 
 #define SYMM_HOST_MAX 64
 #define SYMM_BOOT_MAX 40
 #define SYMM_SOCKET_MAX 64
 #define SYMM_PATH_MAX 104
-#define SYMM_RECORD_MAX 600
+#define SYMM_RECORD_MAX 772
 
 /* A process: where it runs and how to reach it from the same host. */
 struct symm_process {
@@ -30,14 +32,32 @@ struct symm_member {
 	int rank;
 	struct symm_id incarnation;
 	struct symm_process process;
+	struct symm_device_id device;
+	bool multicast; /* offers to take part in it: multicast.h */
 };
 
-/* "v=1 rank=0 inc=.. proc=.. host=.. boot=.. pidns=.. netns=.. pid=.. start=.. socket=.. path=..", any order after v.
- * Names are [A-Za-z0-9._:-]+, a path starts with '/' and has no blanks. SYMM_EINVAL: a field is not so, or size is too
- * small (SYMM_RECORD_MAX is enough). */
+/* "v=1 rank=0 inc=.. proc=.. host=.. boot=.. pidns=.. netns=.. pid=.. start=.. socket=.. path=.. dev=.. gpu=..
+ * fabric=.. multicast=1", any order after v; multicast only where it is offered. Names are [A-Za-z0-9._:-]+, a path
+ * starts with '/' and has no blanks. SYMM_EINVAL: a field is not so, or size is too small (SYMM_RECORD_MAX is enough). */
 int symm_member_format(const struct symm_member *member, char *out, size_t size);
 /* SYMM_EPROTO: not such a record. Keys that are not known are skipped. */
 int symm_member_parse(const char *text, size_t length, struct symm_member *member);
+
+/* ---- fabric handles ---- */
+
+#define SYMM_OFFER_BLOCKS 2
+#define SYMM_OFFER_MAX (SYMM_ID_HEX + SYMM_OFFER_BLOCKS * (2 * SYMM_FABRIC_BYTES + 1))
+
+/* What one life of a rank offers to ranks of other hosts in a rendezvous: handles of its blocks. */
+struct symm_offer {
+	struct symm_id incarnation;
+	int count; /* 0: nothing */
+	uint8_t handle[SYMM_OFFER_BLOCKS][SYMM_FABRIC_BYTES];
+};
+/* "INCARNATION HANDLE" or "INCARNATION HANDLE HANDLE", in hex. */
+void symm_offer_format(const struct symm_offer *offer, char out[SYMM_OFFER_MAX]);
+/* SYMM_EPROTO: not such a line. */
+int symm_offer_parse(const char *text, size_t length, struct symm_offer *offer);
 
 /* ---- link messages ---- */
 

@@ -31,6 +31,7 @@ void symm_keyspace_init(struct symm_keyspace *ks, struct symm_store *store, cons
 	ks->store = store;
 	ks->nonce = 0;
 	ks->lease_ms = lease_ms;
+	ks->part[0] = '\0';
 	snprintf(ks->prefix, sizeof(ks->prefix), "symm:{%.*s/%.*s}:", SYMM_NAME_MAX, job, SYMM_NAME_MAX, group);
 }
 
@@ -67,7 +68,24 @@ void symm_call_generation_key(struct symm_call *call, const struct symm_keyspace
 
 void symm_call_rendezvous_key(struct symm_call *call, const struct symm_keyspace *ks, const char *kind, uint64_t seq)
 {
-	symm_call_key(call, ks, "%016" PRIx64 ":%s:%" PRIu64, ks->nonce, kind, seq);
+	symm_call_key(call, ks, "%016" PRIx64 ":%s%s%s:%" PRIu64, ks->nonce, ks->part, ks->part[0] != '\0' ? "-" : "",
+		      kind, seq);
+}
+
+void symm_call_rendezvous_keys(struct symm_call *call, const struct symm_keyspace *ks, uint64_t seq)
+{
+	static const char *const kinds[] = {
+		"arrived", "fabric", "vote", "verdict", "multicast-arrived", "multicast-vote", "multicast-verdict"
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		symm_call_key(call, ks, "%016" PRIx64 ":%s:%" PRIu64, ks->nonce, kinds[i], seq);
+}
+
+void symm_call_seq(struct symm_call *call, const struct symm_keyspace *ks, uint64_t seq)
+{
+	snprintf(call->seq, sizeof(call->seq), "%" PRIu64 "%s%s", seq, ks->part[0] != '\0' ? ", " : "", ks->part);
+	symm_command_text(&call->command, call->seq);
 }
 
 void symm_call_group_keys(struct symm_call *call, const struct symm_keyspace *ks, int n)
@@ -199,7 +217,8 @@ int symm_verdict_parse(const struct symm_keyspace *ks, uint64_t seq, const struc
 	const char *text = symm_reply_text(reply, &length), *word;
 	struct symm_verdict v = { .what = SYMM_VERDICT_NONE, .rank = -1 };
 
-	snprintf(key, sizeof(key), "%016" PRIx64 ":verdict:%" PRIu64, ks->nonce, seq);
+	snprintf(key, sizeof(key), "%016" PRIx64 ":%s%sverdict:%" PRIu64, ks->nonce, ks->part,
+		 ks->part[0] != '\0' ? "-" : "", seq);
 	if (!text && !(reply && symm_reply_is_nil(reply)))
 		return symm_keyspace_damaged(ks, key, "no text");
 	if (text && length > 0) {

@@ -8,8 +8,10 @@
  *   events            stream, capped: the group's history for operators
  *   NONCE:host:BOOT   set: the ranks on that host
  *   NONCE:arrived:SEQ hash: rank -> "INCARNATION DIGEST" of who has come to rendezvous SEQ
+ *   NONCE:fabric:SEQ  hash: rank -> "INCARNATION HANDLE ...", of groups that span hosts
  *   NONCE:vote:SEQ    hash: rank -> "INCARNATION ok" or "INCARNATION CODE TEXT"
  *   NONCE:verdict:SEQ string: the verdict; SEQ 0 is the join
+ *   NONCE:PART-arrived:SEQ, -vote, -verdict   the same for a part of a rendezvous, which may fail by itself
  * Verdicts are written once: nothing, then "go" (all came and agree), then "ready" (all voted ok); or "fail CODE RANK
  * TEXT" from the first failure at any point before "ready". For SEQ 0: nothing, then "ready" (sealed) or "fail ...".
  * Every key has a TTL; lease refreshes renew those of the group.
@@ -31,6 +33,7 @@ struct symm_keyspace {
 	char prefix[160]; /* "symm:{JOB/GROUP}:" */
 	uint64_t nonce;   /* of the generation that the calls below are about; 0 before the join knows it */
 	int64_t lease_ms;
+	char part[16]; /* of the rendezvous that the calls below are about: "multicast"; "": all of it */
 };
 void symm_keyspace_init(struct symm_keyspace *ks, struct symm_store *store, const char *job, const char *group,
 			int64_t lease_ms);
@@ -106,10 +109,14 @@ int symm_keyspace_roster(struct symm_keyspace *ks, const char *boot, int64_t dea
 int symm_keyspace_members(struct symm_keyspace *ks, int64_t deadline, struct symm_presence **members, size_t *n);
 
 /* Publishes my digest for rendezvous seq, or, with failure->code, that I cannot take part; compares; the last to
- * come writes "go" and deletes the keys of seq - 1. ttl_ms: for the keys. *verdict: as it stands then. */
+ * come writes "go" and deletes the keys of seq - 1, of its parts too. offer: what ranks of other hosts shall find, or NULL. ttl_ms: for
+ * the keys. *verdict: as it stands then. */
 int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
-			  const char *digest, const struct symm_err *failure, int64_t ttl_ms, int64_t deadline,
-			  struct symm_verdict *verdict);
+			  const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
+			  int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+/* What ranks have offered for seq, by rank: offers[world], spoilt on failure; count 0 for who has offered nothing. */
+int symm_keyspace_offers(struct symm_keyspace *ks, int world, uint64_t seq, int64_t deadline,
+			 struct symm_offer *offers);
 /* Votes: failure NULL or code 0 is "ok". The last ok writes "ready", the first failure "fail". */
 int symm_keyspace_vote(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 		       const struct symm_err *failure, int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);

@@ -7,7 +7,7 @@
 
 #include "log.h"
 
-#define SWEPT_AT_ONCE 4 /* so that their keys fit one call */
+#define SWEPT_AT_ONCE 2 /* so that their keys fit one call */
 
 /* ---- join and leave ---- */
 
@@ -155,11 +155,8 @@ static int sweep(const struct symm_keyspace *ks, uint64_t first, uint64_t last, 
 
 		symm_call_init(&call, NULL);
 		symm_command_text(&call.command, "DEL");
-		for (int i = 0; i < SWEPT_AT_ONCE && first <= last; i++, first++) {
-			symm_call_rendezvous_key(&call, ks, "arrived", first);
-			symm_call_rendezvous_key(&call, ks, "vote", first);
-			symm_call_rendezvous_key(&call, ks, "verdict", first);
-		}
+		for (int i = 0; i < SWEPT_AT_ONCE && first <= last; i++, first++)
+			symm_call_rendezvous_keys(&call, ks, first);
 		rc = symm_keyspace_send(ks->store, &call.command, deadline, &reply);
 		if (rc)
 			return rc;

@@ -6,7 +6,7 @@
 #include "scripts.h"
 
 #define SYMM_KEY_MAX 256
-#define SYMM_CALL_KEYS 13
+#define SYMM_CALL_KEYS 14
 #define SYMM_NONCE_HEX 17
 #define SYMM_FAILURE_MAX (SYMM_VERDICT_TEXT + 24) /* "CODE RANK TEXT" */
 #define SYMM_LEASES_KEPT 6                        /* a group's keys outlive its last refresh by so many leases */
@@ -16,21 +16,25 @@ struct symm_call {
 	struct symm_command command;
 	char key[SYMM_CALL_KEYS][SYMM_KEY_MAX];
 	char nonce[SYMM_NONCE_HEX];
+	char seq[40];
 	char incarnation[SYMM_ID_HEX];
 	char text[SYMM_FAILURE_MAX];
+	char offer[SYMM_OFFER_MAX];
 };
 void symm_call_init(struct symm_call *call, struct symm_script *script);
-/* KEYS: one named by the format under the group's prefix; one of a generation; and the first n of group, members,
- * leases, doing, events. */
+/* KEYS: one named by the format under the group's prefix; one of a generation; one of a rendezvous, or of the part of it
+ * that ks names; all of a rendezvous and its parts; and the first n of group, members, leases, doing, events. */
 void symm_call_key(struct symm_call *call, const struct symm_keyspace *ks, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void symm_call_generation_key(struct symm_call *call, const struct symm_keyspace *ks, uint64_t nonce, const char *kind,
 			      const char *of);
 void symm_call_rendezvous_key(struct symm_call *call, const struct symm_keyspace *ks, const char *kind, uint64_t seq);
+void symm_call_rendezvous_keys(struct symm_call *call, const struct symm_keyspace *ks, uint64_t seq);
 void symm_call_group_keys(struct symm_call *call, const struct symm_keyspace *ks, int n);
-/* ARGV: the nonce of ks, the rank and its incarnation. */
+/* ARGV: the nonce of ks, the rank and its incarnation; and how the events call a rendezvous or its part. */
 void symm_call_nonce(struct symm_call *call, const struct symm_keyspace *ks);
 void symm_call_member(struct symm_call *call, const struct symm_member *member);
+void symm_call_seq(struct symm_call *call, const struct symm_keyspace *ks, uint64_t seq);
 int64_t symm_keyspace_lifetime_ms(const struct symm_keyspace *ks);
 
 /* Calls a script and reads the word that its answer begins with: "ok" is SYMM_OK, "stale" SYMM_ESTALE, another that

@@ -18,8 +18,8 @@ static int ask_verdict(const struct symm_keyspace *ks, struct symm_call *call, u
 }
 
 int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
-			  const char *digest, const struct symm_err *failure, int64_t ttl_ms, int64_t deadline,
-			  struct symm_verdict *verdict)
+			  const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
+			  int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict)
 {
 	struct symm_call call;
 	char clean[SYMM_DIGEST_MAX];
@@ -33,21 +33,62 @@ int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *me
 	symm_call_key(&call, ks, "events");
 	symm_call_rendezvous_key(&call, ks, "arrived", seq);
 	symm_call_rendezvous_key(&call, ks, "verdict", seq);
-	symm_call_rendezvous_key(&call, ks, "arrived", seq - 1);
-	symm_call_rendezvous_key(&call, ks, "vote", seq - 1);
-	symm_call_rendezvous_key(&call, ks, "verdict", seq - 1);
+	symm_call_rendezvous_key(&call, ks, "fabric", seq);
+	symm_call_rendezvous_keys(&call, ks, seq - 1);
 	symm_call_nonce(&call, ks);
 	symm_call_member(&call, member);
 	symm_command_text(&call.command, clean);
 	symm_command_int(&call.command, world);
-	symm_command_int(&call.command, (int64_t)seq);
+	symm_call_seq(&call, ks, seq);
 	call.text[0] = '\0';
 	if (failure && failure->code)
 		symm_failure_format(call.text, member->rank, failure);
 	symm_command_text(&call.command, call.text);
 	symm_command_int(&call.command, ttl_ms);
 	symm_command_int(&call.command, symm_keyspace_lifetime_ms(ks));
+	call.offer[0] = '\0';
+	if (offer)
+		symm_offer_format(offer, call.offer);
+	symm_command_text(&call.command, call.offer);
 	return ask_verdict(ks, &call, seq, deadline, verdict);
+}
+
+/* Elements: a rank, what it has offered, and so on. */
+static int offers_parse(const struct symm_keyspace *ks, const char *key, const struct symm_reply *reply, int world,
+			struct symm_offer *offers)
+{
+	for (size_t i = 0; i < symm_reply_count(reply); i += 2) {
+		size_t length = 0;
+		const char *text = symm_reply_text(symm_reply_at(reply, i + 1), &length);
+		int rank, rc = symm_rank_parse(ks, key, symm_reply_at(reply, i), world, &rank);
+
+		if (rc)
+			return rc;
+		if (!text)
+			return symm_keyspace_damaged(ks, key, "an offer is no text");
+		rc = symm_offer_parse(text, length, &offers[rank]);
+		if (rc)
+			return symm_error_prefix(rc, "key %s%s, field %d", ks->prefix, key, rank);
+	}
+	return SYMM_OK;
+}
+
+int symm_keyspace_offers(struct symm_keyspace *ks, int world, uint64_t seq, int64_t deadline, struct symm_offer *offers)
+{
+	struct symm_call call;
+	struct symm_reply *reply;
+	int rc;
+
+	symm_call_init(&call, NULL);
+	symm_command_text(&call.command, "HGETALL");
+	symm_call_rendezvous_key(&call, ks, "fabric", seq);
+	rc = symm_keyspace_send(ks->store, &call.command, deadline, &reply);
+	if (rc)
+		return rc;
+	memset(offers, 0, (size_t)world * sizeof(*offers));
+	rc = offers_parse(ks, call.command.arg[1] + strlen(ks->prefix), reply, world, offers);
+	symm_reply_free(reply);
+	return rc;
 }
 
 int symm_keyspace_vote(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
@@ -67,7 +108,7 @@ int symm_keyspace_vote(struct symm_keyspace *ks, const struct symm_member *membe
 	symm_text_clean(call.text, SYMM_VERDICT_TEXT, why, strnlen(why, SYMM_ERROR_TEXT));
 	symm_command_text(&call.command, call.text);
 	symm_command_int(&call.command, world);
-	symm_command_int(&call.command, (int64_t)seq);
+	symm_call_seq(&call, ks, seq);
 	symm_command_int(&call.command, ttl_ms);
 	symm_command_int(&call.command, symm_keyspace_lifetime_ms(ks));
 	return ask_verdict(ks, &call, seq, deadline, verdict);
@@ -84,7 +125,7 @@ int symm_keyspace_decide(struct symm_keyspace *ks, int rank, uint64_t seq, const
 	symm_call_rendezvous_key(&call, ks, "verdict", seq);
 	symm_call_nonce(&call, ks);
 	symm_command_int(&call.command, rank);
-	symm_command_int(&call.command, (int64_t)seq);
+	symm_call_seq(&call, ks, seq);
 	symm_failure_format(call.text, rank, failure);
 	symm_command_text(&call.command, call.text);
 	symm_command_int(&call.command, ttl_ms);
@@ -140,7 +181,7 @@ int symm_keyspace_missing(struct symm_keyspace *ks, int world, uint64_t seq, int
 	symm_call_rendezvous_key(&call, ks, "vote", seq);
 	symm_call_nonce(&call, ks);
 	symm_command_int(&call.command, world);
-	symm_command_int(&call.command, (int64_t)seq);
+	symm_call_seq(&call, ks, seq);
 	symm_command_int(&call.command, (int64_t)max);
 	rc = symm_keyspace_ask(ks, &call, NULL, deadline, &reply);
 	if (rc)

@@ -206,6 +206,50 @@ static void test_agree(void)
 	is_empty("all have left");
 }
 
+/* What ranks of other hosts shall find is there with "go", and goes with the next rendezvous or the last rank. */
+static void test_offers(void)
+{
+	struct symm_offer offer[2] = { { .count = 0 } }, found[3];
+	struct symm_verdict v;
+	struct group g;
+
+	group_make(&g, "offers", 3);
+	for (int r = 0; r < 2; r++) {
+		offer[r] = (struct symm_offer){ .incarnation = g.member[r].incarnation, .count = 1 + r };
+		memset(offer[r].handle, 0xa0 + r, (size_t)offer[r].count * SYMM_FABRIC_BYTES);
+	}
+	is_int(symm_keyspace_offers(&g.ks, 3, 1, soon(), found), 0, "nothing is offered yet");
+	ok(found[0].count == 0 && found[2].count == 0, "and nothing is found");
+	for (int r = 0; r < 3; r++)
+		for (int again = 0; again < 2; again++)
+			is_int(symm_keyspace_publish(&g.ks, &g.member[r], 3, 1, "a", r < 2 ? &offer[r] : NULL, NULL,
+						     TTL_MS, soon(), &v),
+			       0, "rank %d offers%s", r, again ? ", again" : "");
+	is_verdict(&v, SYMM_VERDICT_GO, 0, 0, NULL, "offers are not compared");
+	is_int(symm_keyspace_offers(&g.ks, 3, 1, soon(), found), 0, "offers");
+	ok(memcmp(found, offer, sizeof(offer)) == 0 && found[2].count == 0, "as they were made");
+	ok(atoll(raw("PTTL", generation_key(&g.ks, "fabric:1"), NULL)) > TTL_MS / 2, "they expire by themselves");
+
+	raw("HSET", generation_key(&g.ks, "fabric:1"), "2", "junk", NULL);
+	is_int(symm_keyspace_offers(&g.ks, 3, 1, soon(), found), SYMM_EPROTO, "an offer that is none");
+	has_str(symm_last_error(), "fabric:1, field 2", "the detail names the key");
+	raw("HDEL", generation_key(&g.ks, "fabric:1"), "2", NULL);
+	raw("HSET", generation_key(&g.ks, "fabric:1"), "3", "junk", NULL);
+	is_int(symm_keyspace_offers(&g.ks, 3, 1, soon(), found), SYMM_EPROTO, "an offer of no rank");
+	raw("SET", generation_key(&g.ks, "fabric:9"), "x", NULL);
+	is_int(symm_keyspace_offers(&g.ks, 3, 9, soon(), found), SYMM_EPROTO, "a key of another type");
+	raw("DEL", generation_key(&g.ks, "fabric:9"), NULL);
+
+	for (int r = 0; r < 3; r++)
+		is_int(symm_keyspace_publish(&g.ks, &g.member[r], 3, 2, "a", r < 2 ? &offer[r] : NULL, NULL, TTL_MS,
+					     soon(), &v),
+		       0, "rank %d offers for 2", r);
+	is_str(raw("EXISTS", generation_key(&g.ks, "fabric:1"), NULL), "0", "the offers of the one before are gone");
+	for (int r = 0; r < 3; r++)
+		symm_keyspace_leave(&g.ks, &g.member[r], 1, 2, soon());
+	is_empty("all have left");
+}
+
 static void test_mismatch(void)
 {
 	static const char text[] =
@@ -265,10 +309,10 @@ static void test_failures(void)
 	is_verdict(&v, SYMM_VERDICT_FAILED, SYMM_ETIMEDOUT, -1, "no votes", "decided after go");
 
 	g.member[0].incarnation = symm_id_new();
-	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 4, "a", NULL, TTL_MS, soon(), &v), SYMM_ESTALE,
+	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 4, "a", NULL, NULL, TTL_MS, soon(), &v), SYMM_ESTALE,
 	       "another life publishes");
 	publish(&g, 0, 5, "a", NULL);
-	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 5, longest, NULL, TTL_MS, soon(), &v), SYMM_EINVAL,
+	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 5, longest, NULL, NULL, TTL_MS, soon(), &v), SYMM_EINVAL,
 	       "too long a digest");
 	raw("FLUSHALL", NULL);
 }
@@ -370,8 +414,8 @@ static void test_stale(void)
 		}
 		is_int(symm_keyspace_roster(&g.ks, "boot-of-a", soon(), &members, &n), SYMM_ESTALE, "roster, %s", when);
 		is_int(symm_keyspace_members(&g.ks, soon(), &presences, &n), SYMM_ESTALE, "members, %s", when);
-		is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 1, "a", NULL, TTL_MS, soon(), &v), SYMM_ESTALE,
-		       "publish, %s", when);
+		is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 1, "a", NULL, NULL, TTL_MS, soon(), &v),
+		       SYMM_ESTALE, "publish, %s", when);
 		is_int(symm_keyspace_vote(&g.ks, &g.member[0], 2, 1, NULL, TTL_MS, soon(), &v), SYMM_ESTALE, "vote, %s",
 		       when);
 		is_int(symm_keyspace_decide(&g.ks, 0, 1, &failure, TTL_MS, soon(), &v), SYMM_ESTALE, "decide, %s",
@@ -412,7 +456,7 @@ static void *race(void *arg)
 		struct symm_verdict *v = &r->last[seq - 1];
 
 		snprintf(late.text, sizeof(late.text), "rank %d was late", r->rank);
-		rc = symm_keyspace_publish(&ks, me, RACERS, seq, "a", NULL, TTL_MS, soon(), v);
+		rc = symm_keyspace_publish(&ks, me, RACERS, seq, "a", NULL, NULL, TTL_MS, soon(), v);
 		while (!rc && v->what == SYMM_VERDICT_NONE && (seq + (uint64_t)r->rank) % 8 != 0)
 			rc = symm_keyspace_poll(&ks, seq, soon(), v);
 		if (!rc && v->what == SYMM_VERDICT_GO)
@@ -509,6 +553,7 @@ int main(void)
 	test_unjoin();
 	test_decide_join();
 	test_agree();
+	test_offers();
 	test_mismatch();
 	test_failures();
 	test_missing();

@@ -78,6 +78,7 @@ struct symm_member member(int rank, int life, const char *host)
 	snprintf(m.process.boot, sizeof(m.process.boot), "boot-of-%s", host);
 	m.process.pid = 1000 + life;
 	snprintf(m.process.socket, sizeof(m.process.socket), "symm-socket");
+	m.device = (struct symm_device_id){ .kind = "host", .uuid = "-", .fabric = "-" };
 	return m;
 }
 
@@ -110,8 +111,8 @@ struct symm_verdict publish(struct group *g, int rank, uint64_t seq, const char 
 	struct symm_verdict v = { .rank = -2 };
 
 	for (int i = 0; i < 2; i++)
-		is_int(symm_keyspace_publish(&g->ks, &g->member[rank], g->world, seq, digest, failure, TTL_MS, soon(),
-					     &v),
+		is_int(symm_keyspace_publish(&g->ks, &g->member[rank], g->world, seq, digest, NULL, failure, TTL_MS,
+					     soon(), &v),
 		       0, "rank %d publishes for %d%s", rank, (int)seq, i ? ", again" : "");
 	return v;
 }

@@ -4,10 +4,11 @@
 #include "rig.h"
 
 #include <dirent.h>
-#include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define WORLD 3
 #define BYTES 16384
@@ -102,8 +103,8 @@ static int once(struct rig *rig, int rank)
 
 	(void)rank;
 	GOOD(rig_memory(rig, BYTES, &ptr, &mem));
-	for (int peer = 0; peer < WORLD; peer++)
-		memset(symm_mem_buffer(mem, peer), 1, BYTES);
+	for (int peer = 0; peer < rig->world; peer++)
+		CHECK(block_fill(mem, peer, 1, BYTES));
 	GOOD(symm_barrier(mem, 0, 0));
 	GOOD(symm_mem_release(mem));
 	GOOD(symm_free(ptr));
@@ -139,11 +140,11 @@ static int repeat(struct rig *rig, int rank, int times, int (*what)(struct rig *
 	for (int i = 0; i < 10; i++)
 		if (what(rig, rank) != 0)
 			return 1;
-	before = look(WORLD);
+	before = look(rig->world);
 	for (int i = 10; i < times; i++)
 		if (what(rig, rank) != 0)
 			return 1;
-	after = look(WORLD);
+	after = look(rig->world);
 	return compare(&before, &after);
 }
 
@@ -152,7 +153,7 @@ static int rendezvous(int rank, void *arg)
 	struct rig *rig = arg;
 
 	GOOD(rig_join(rig, rank));
-	if (repeat(rig, rank, 500, once) != 0)
+	if (repeat(rig, rank, 10 + rounds(490), once) != 0)
 		return 1;
 	GOOD(symm_close(rig->context));
 	return 0;
@@ -163,7 +164,7 @@ static int failing_rendezvous(int rank, void *arg)
 	struct rig *rig = arg;
 
 	GOOD(rig_join(rig, rank));
-	if (repeat(rig, rank, 100, once_failing) != 0)
+	if (repeat(rig, rank, 10 + rounds(90), once_failing) != 0)
 		return 1;
 	GOOD(symm_close(rig->context));
 	return 0;
@@ -171,7 +172,7 @@ static int failing_rendezvous(int rank, void *arg)
 
 static int lives(int rank, void *arg)
 {
-	return repeat(arg, rank, 100, once_all);
+	return repeat(arg, rank, 10 + rounds(90), once_all);
 }
 
 /* ---- many descriptors ---- */
@@ -184,7 +185,7 @@ static int become_nobody(void)
 	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	if (geteuid() != 0)
 		return 0;
-	CHECK(setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+	CHECK(syscall(SYS_setgroups, 0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
 	/* Lost with the user. */
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
 	return 0;
@@ -230,13 +231,22 @@ int main(void)
 		{ "20 allocations of 33 unprivileged ranks", 33, many_fds },
 	};
 
+	/* A driver may start a thread with the first use of a queue: so few are all in use soon. */
+	setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 0);
+	if (!need_device(2))
+		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_TCP); /* another user cannot reach the socket */
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
+		int world = tests[i].world < most_ranks() ? tests[i].world : most_ranks();
+		struct rig rig = { .url = redis.url, .world = world };
 
+		if (tests[i].run == many_fds && !on_host()) {
+			tap_skip(1, "%s: another user may have no device", tests[i].name);
+			continue;
+		}
 		*rally = 0;
-		tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 60);
+		tap_ranks(tests[i].name, world, tests[i].run, &rig, 60);
 	}
 	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
 	tap_redis_stop(&redis);

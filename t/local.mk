@@ -7,7 +7,17 @@ LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
 	t/arguments.t \
 	t/blame.t \
+	t/cuda_api.t \
+	t/cuda_capture.t \
+	t/cuda_context.t \
+	t/cuda_driver.t \
+	t/cuda_failures.t \
+	t/cuda_faults.t \
+	t/cuda_world.t \
 	t/device.t \
+	t/device_cuda.t \
+	t/device_host.t \
+	t/fake.t \
 	t/faults.t \
 	t/group.t \
 	t/keyspace.t \
@@ -17,20 +27,24 @@ c_tests = \
 	t/link_raw.t \
 	t/loop.t \
 	t/memory.t \
+	t/multicast.t \
+	t/reach.t \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \
+	t/span.t \
 	t/store.t \
 	t/store_fake.t \
 	t/sync.t \
 	t/sync_tsan.t \
 	t/url.t \
+	t/watch.t \
 	t/wire.t
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
-t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h
+t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h t/any_device.h
 # The calls at which its ranks die or lack memory.
-t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h
+t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h t/any_device.h
 t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_block_create \
 	-Wl,--wrap=symm_export_begin \
@@ -46,19 +60,43 @@ t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_roster_get \
 	-Wl,--wrap=symm_span_map \
 	-Wl,--wrap=symm_view_make
-t_blame_t_SOURCES = t/blame.c t/rig.h
-t_group_t_SOURCES = t/group.c t/ask.h t/rig.h
+t_blame_t_SOURCES = t/blame.c t/rig.h t/any_device.h
+# They run on the fake driver, t/fake, or with SYMM_DEVICE=cuda on another.
+t_cuda_capture_t_SOURCES = t/cuda_capture.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_context_t_SOURCES = t/cuda_context.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_driver_t_SOURCES = t/cuda_driver.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_failures_t_SOURCES = t/cuda_failures.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_faults_t_SOURCES = t/cuda_faults.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_world_t_SOURCES = t/cuda_world.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_device_t_SOURCES = t/device.c t/device_help.h t/any_device.h
+t_cuda_api_t_CPPFLAGS = $(AM_CPPFLAGS) -idirafter /usr/local/cuda/include
+t_device_cuda_t_SOURCES = t/device_cuda.c t/device_help.h t/any_device.h
+t_device_host_t_SOURCES = t/device_host.c t/device_help.h t/any_device.h
+t_fake_t_SOURCES = t/fake.c t/fake/control.h
+t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
-t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h
-t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h
-t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h
-t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h
-t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h
+t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h t/any_device.h
+t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h t/any_device.h
+# The places at which its ranks die or stop.
+t_multicast_t_SOURCES = t/multicast.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_multicast_t_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=symm_keyspace_publish \
+	-Wl,--wrap=symm_keyspace_vote
+t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h t/any_device.h
+# The host device pretends to be others.
+t_reach_t_SOURCES = t/reach.c t/ask.h t/rig.h t/any_device.h
+t_reach_t_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=symm_device_open \
+	-Wl,--wrap=symm_keyspace_offers
+t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h t/any_device.h
+t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h t/any_device.h
+t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 
 dist_check_SCRIPTS += \
+	t/cuda.sh \
 	t/examples.sh \
 	t/exports.sh \
 	t/headers.sh \
@@ -89,6 +127,14 @@ AM_TESTS_ENVIRONMENT = \
 check-strict:
 	SYMM_HOST_STRICT=1 $(MAKE) $(AM_MAKEFLAGS) check
 
+# Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
+device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t t/memory.t t/rendezvous.t \
+	t/restart.t t/signals.t t/watch.t t/cuda_capture.t t/cuda_context.t t/cuda_driver.t t/cuda_failures.t \
+	t/cuda_faults.t t/cuda_world.t
+check-fake:
+	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
+		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
+
 # A build of its own: this one has other flags.
 check-tsan:
 	$(MKDIR_P) tsan
@@ -104,4 +150,4 @@ VALGRIND_COMMAND = $(VALGRIND) --quiet --error-exitcode=9 --leak-check=full --er
 check-valgrind:
 	TAP_TIMEOUT_FACTOR=20 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(valgrind_tests)' T_LOG_COMPILER='$(VALGRIND_COMMAND)'
 
-.PHONY: check-strict check-tsan check-valgrind
+.PHONY: check-fake check-strict check-tsan check-valgrind

@@ -29,7 +29,7 @@ static int is_ready(void)
 
 static void await_ready(int n)
 {
-	for (double end = seconds_now() + patience(10); is_ready() < n && seconds_now() < end;)
+	for (double end = seconds_now() + patience(10) + opening(); is_ready() < n && seconds_now() < end;)
 		nap_ms(1);
 	is_int(is_ready(), n, "%d ranks are ready", n);
 }
@@ -82,12 +82,13 @@ static int first_life(int rank, void *arg)
 	struct symm_mem *mem;
 	void *ptr;
 
+	GOOD(rig_open(&r, rank));
 	if (life->what == FORMING) {
 		ready();
 		if (rank == RANKS - 1)
 			pause();
 	}
-	GOOD(rig_join(&r, rank));
+	GOOD(rig_enter(&r));
 	GOOD(rig_memory(&r, 4096, &ptr, &mem));
 	ready();
 	GOOD(symm_alloc(r.group, 4096, NULL, &ptr));
@@ -103,11 +104,13 @@ static int next_life(int rank, void *arg)
 	const struct life *life = arg;
 	struct rig r = rig;
 	struct symm_mem *mem;
-	double start = seconds_now();
+	double start;
 	void *ptr;
 
 	r.job = life->job;
-	GOOD(rig_join(&r, rank));
+	GOOD(rig_open(&r, rank));
+	start = seconds_now();
+	GOOD(rig_enter(&r));
 	CHECK(seconds_now() - start < patience(1), "it took %.3f s", seconds_now() - start);
 	CHECK(symm_group_generation(r.group) == life->generation, "%d", (int)symm_group_generation(r.group));
 	GOOD(rig_memory(&r, 4096, &ptr, &mem));
@@ -154,16 +157,17 @@ static int comes_in_vain(int rank, void *arg)
 	const int *pid = arg;
 	struct rig r = rig;
 	char text[64];
-	double start = seconds_now();
+	double start;
 
-	r.timeout_ms = 400;
 	for (int alive = 2; alive < RANKS; alive++) {
 		snprintf(text, sizeof(text), ", pid %d)", pid[alive]);
-		BAD(rig_join(&r, rank), SYMM_EBUSY, text);
+		GOOD(rig_open(&r, rank));
+		start = seconds_now();
+		BAD(symm_group_join(r.context, "world", rank, RANKS, 400, &r.group), SYMM_EBUSY, text);
+		CHECK(seconds_now() - start < patience(0.9), "it took %.3f s", seconds_now() - start);
 		CHECK(strstr(symm_last_error(), "rank 0") == NULL, "%s", symm_last_error());
 		GOOD(symm_close(r.context));
 	}
-	CHECK(seconds_now() - start < patience(1.8), "it took %.3f s", seconds_now() - start);
 	return 0;
 }
 
@@ -171,10 +175,12 @@ static int comes_in_vain(int rank, void *arg)
 static int comes_for_the_living(int rank, void *arg)
 {
 	struct rig r = rig;
-	double start = seconds_now();
+	double start;
 
 	(void)arg;
-	BAD(rig_join(&r, rank + 2), SYMM_EEXIST, "which is alive");
+	GOOD(rig_open(&r, rank + 2));
+	start = seconds_now();
+	BAD(rig_enter(&r), SYMM_EEXIST, "which is alive");
 	CHECK(seconds_now() - start < patience(0.5), "it took %.3f s", seconds_now() - start);
 	GOOD(symm_close(r.context));
 	return 0;
@@ -185,10 +191,11 @@ static int waits_its_turn(int rank, void *arg)
 	struct rig r = rig;
 
 	(void)arg;
+	GOOD(rig_open(&r, rank));
 	ready();
 	if (rank >= 2)
 		await_step(1);
-	GOOD(rig_join(&r, rank));
+	GOOD(rig_enter(&r));
 	CHECK(symm_group_generation(r.group) == 2);
 	GOOD(symm_close(r.context));
 	return 0;
@@ -221,17 +228,19 @@ static int on_two_hosts(int rank, void *arg)
 {
 	const int *life = arg;
 	struct rig r = rig;
-	double start = seconds_now(), took;
+	double start, took;
 
 	setenv("SYMM_BOOT_ID", rank < 2 ? "boot-a" : "boot-b", 1);
 	r.lease_ms = SHORT_LEASE;
-	GOOD(rig_join(&r, rank));
+	GOOD(rig_open(&r, rank));
+	start = seconds_now();
+	GOOD(rig_enter(&r));
 	took = seconds_now() - start;
 	CHECK(symm_group_generation(r.group) == *life);
 	ready();
 	if (*life == 1)
 		pause();
-	CHECK(took > 0.3 && took < patience(SHORT_LEASE * 2.5e-3), "it took %.3f s", took);
+	CHECK((took > 0.3 || !on_host()) && took < patience(SHORT_LEASE * 2.5e-3), "it took %.3f s", took);
 	tap_rally(&shared->rally, RANKS);
 	GOOD(symm_close(r.context));
 	return 0;
@@ -304,14 +313,12 @@ static const struct outage outages[] = {
 /* All pass the same number: until rank 0, who looks between two barriers, has seen the step. */
 static int barriers_until(struct symm_mem *mem, int rank, int step)
 {
-	volatile int *seen = symm_mem_buffer(mem, 0);
-
 	do {
 		GOOD(symm_barrier(mem, 0, 0));
 		if (rank == 0)
-			*seen = __atomic_load_n(&shared->step, __ATOMIC_ACQUIRE);
+			CHECK(word_set(mem, 0, 0, (uint64_t)__atomic_load_n(&shared->step, __ATOMIC_ACQUIRE)));
 		GOOD(symm_barrier(mem, 0, 0));
-	} while (*seen < step);
+	} while (word_get(mem, 0, 0) < (uint64_t)step);
 	return 0;
 }
 
@@ -425,6 +432,8 @@ static void test_without_redis(void)
 
 int main(void)
 {
+	if (!need_device(RANKS))
+		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	rig = (struct rig){ .url = redis.url, .world = RANKS };
 	shared = tap_shared(sizeof(*shared));

@@ -2,6 +2,7 @@
 #ifndef RIG_H
 #define RIG_H
 
+#include "any_device.h"
 #include "symm/symm.h"
 #include "tap.h"
 
@@ -23,20 +24,28 @@ static inline int rig_open(struct rig *rig, int rank)
 
 	options.url = rig->url;
 	options.job = rig->job != NULL ? rig->job : "test";
-	options.device = "host";
+	options.device = device_text();
+	options.share_device = !on_host();
 	options.rank = rank;
+	options.local_rank = rank >= 0 ? rank : SYMM_AUTO;
 	options.world_size = rig->world;
 	options.timeout_ms = rig->timeout_ms != 0 ? rig->timeout_ms : 20000;
 	options.lease_ms = rig->lease_ms;
 	return symm_open(&options, &rig->context);
 }
 
-/* Opens and joins group "world". */
+/* Joins group "world". */
+static inline int rig_enter(struct rig *rig)
+{
+	return symm_group_join(rig->context, "world", SYMM_AUTO, SYMM_AUTO, 0, &rig->group);
+}
+
+/* Opens and joins. */
 static inline int rig_join(struct rig *rig, int rank)
 {
 	int rc = rig_open(rig, rank);
 
-	return rc != 0 ? rc : symm_group_join(rig->context, "world", SYMM_AUTO, SYMM_AUTO, 0, &rig->group);
+	return rc != 0 ? rc : rig_enter(rig);
 }
 
 /* Allocates and makes the rendezvous with the rig's group. */

@@ -76,6 +76,8 @@ test_environment() {
 	run --np=2 --url="$url" --job=j --nnodes=3 --node-rank=2 --device cuda:1 -- sh -c "$show"
 	is 'the last of three hosts' "$(sort out)" "4/6 0/2 cuda:1 j $url
 5/6 1/2 cuda:1 j $url"
+	run -n 1 --url "$url" --device cuda --share-device sh -c 'echo $SYMM_DEVICE $SYMM_SHARE_DEVICE'
+	is 'a device to share' "$out" 'cuda 1'
 	SYMM_URL=$url SYMM_JOB=env CUDA_DEVICE_MAX_CONNECTIONS=8 run -n 1 sh -c "$show \$CUDA_DEVICE_MAX_CONNECTIONS"
 	is 'URL, job and connections from the environment' "$out" "0/1 0/1 none env $url 8"
 	run -n 1 --url "$url" sh -c 'echo $SYMM_JOB' && local first=$out

@@ -1,4 +1,5 @@
 /* kernels/sync.h: the layout, every way in which a call fails, and the scenarios with ranks as processes. */
+#include "kernels/entry.h"
 #include "sync_cases.h"
 
 #include <inttypes.h>
@@ -45,8 +46,8 @@ struct caller {
 static int call(struct symm_sync *s, uint32_t op, uint32_t peer, uint32_t channel, uint64_t timeout)
 {
 	if (op == SYMM_SYNC_BARRIER)
-		return symm_sync_barrier(s, channel, timeout);
-	return (op == SYMM_SYNC_PUT_SIGNAL ? symm_sync_put_signal : symm_sync_wait_signal)(s, peer, channel, timeout);
+		return barrier(s, channel, timeout);
+	return (op == SYMM_SYNC_PUT_SIGNAL ? put_signal : wait_signal)(s, peer, channel, timeout);
 }
 
 static void *caller_run(void *arg)
@@ -67,7 +68,7 @@ static void caller_start(struct caller *caller)
 {
 	const struct symm_sync_group *group = caller->s->group;
 	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
-	uint32_t *bell = symm_sync_bell(caller->s, &layout, group->rank, caller->channel);
+	uint32_t *bell = symm_sync_bell(caller->s->own, &layout, caller->channel);
 
 	if (pthread_create(&caller->thread, NULL, caller_run, caller) != 0)
 		tap_bail("no thread");
@@ -86,6 +87,11 @@ static int caller_end(struct caller *caller)
 
 /* ---- layout ---- */
 
+_Static_assert(offsetof(struct symm_sync_group, rank) == offsetof(struct symm_sync_facts, rank) &&
+		       offsetof(struct symm_sync_group, poison) == offsetof(struct symm_sync_facts, poison) &&
+		       offsetof(struct symm_sync_group, mirror) == sizeof(struct symm_sync_facts),
+	       "the facts are the first words of the group");
+
 /* Counts the writes of one byte range of a map of who owns which byte; false if any is taken or outside. */
 static bool claim(unsigned char *map, size_t size, size_t at, size_t bytes)
 {
@@ -100,30 +106,24 @@ static bool claim(unsigned char *map, size_t size, size_t at, size_t bytes)
 static void test_layout(uint32_t world)
 {
 	struct symm_sync_layout l = symm_sync_layout(world);
-	struct symm_sync_group group = { .world_size = world };
-	size_t local = symm_sync_local_bytes(world);
-	unsigned char *map = calloc(1, l.bytes), *local_map = calloc(1, local);
-	struct symm_sync s = { &group, NULL, (char *)local_map };
+	unsigned char *map = calloc(1, l.bytes);
 	bool apart = l.row % 64 == 0 && l.bell % 64 == 0 && l.bytes % 64 == 0;
 
 	for (uint32_t channel = 0; channel < SYMM_SYNC_CHANNELS; channel++) {
 		for (uint32_t peer = 0; peer < world; peer++) {
-			uint64_t *counters = symm_sync_signal_counters(&s, channel, peer);
-
 			apart &= claim(map, l.bytes, l.barrier + channel * l.row + 8 * peer, 8);
 			apart &= claim(map, l.bytes, l.signal + channel * l.row + 8 * peer, 8);
 			apart &= claim(map, l.bytes, l.credit + channel * l.row + 8 * peer, 8);
-			apart &= claim(local_map, local, (size_t)((char *)counters - s.local), 16);
 		}
 		apart &= claim(map, l.bytes, l.bell + channel * 64, 4);
-		apart &= claim(local_map, local, (size_t)((char *)symm_sync_barrier_counters(&s, channel) - s.local),
-			       16);
 	}
-	for (uint32_t peer = 0; peer < world; peer++)
-		apart &= claim(map, l.bytes, l.state + 8 * peer, 8);
+	for (uint32_t peer = 0; peer < world; peer++) {
+		char *word = (char *)symm_sync_state_word((char *)map, world, peer);
+
+		apart &= claim(map, l.bytes, (size_t)(word - (char *)map), 8);
+	}
 	ok(apart, "layout for %u ranks: every word inside, alone and aligned (%zu bytes)", world, l.bytes);
 	free(map);
-	free(local_map);
 }
 
 /* ---- failure ---- */
@@ -134,37 +134,59 @@ static void test_alone(void)
 	struct arena arena = arena_in(memory, 1, 0);
 	struct symm_sync *s = sync_new(&arena, 0);
 
-	is_int(symm_sync_barrier(s, 31, 0), 0, "a barrier of one rank waits for nobody");
-	is_int(symm_sync_put_signal(s, 0, 31, 0), 0, "a rank signals itself");
-	is_int(symm_sync_wait_signal(s, 0, 31, 0), 0, "and hears it");
+	is_int(barrier(s, 31, 0), 0, "a barrier of one rank waits for nobody");
+	is_int(put_signal(s, 0, 31, 0), 0, "a rank signals itself");
+	is_int(wait_signal(s, 0, 31, 0), 0, "and hears it");
 	sync_free(s);
 }
 
 static void is_record(const struct symm_sync *s, uint32_t op, uint32_t channel, uint32_t peer, uint32_t missing,
 		      int code)
 {
-	const struct symm_sync_record *r = &s->group->record;
+	const struct symm_sync_record *r = &s->group->mirror->record;
 
-	ok(symm_flag_load(&r->written) == 1 && r->op == op && r->channel == channel && r->peer == peer &&
+	ok(symm_flag_load(&s->group->mirror->written) == 1 && r->op == op && r->channel == channel && r->peer == peer &&
 		   r->missing == missing && r->code == code,
 	   "the record: op %u, channel %u, peer %u, missing %u, code %d", r->op, r->channel, r->peer, r->missing,
 	   r->code);
 }
 
-/* After a failure no call stores anything or takes a ticket. */
-static void test_poison_first(struct trio *trio, int code)
+/* What a rank has told rank `to` of itself. */
+static uint32_t told(const struct symm_sync *to, uint32_t rank)
 {
-	size_t local = symm_sync_local_bytes(3);
-	char *before = malloc(trio->bytes), *local_before = malloc(local);
+	const struct symm_sync_group *group = to->group;
+
+	return symm_sync_state_of(symm_word_load(symm_sync_state_word(to->own, group->world_size, rank)),
+				  group->generation);
+}
+
+/* A rank tells all, itself too, as the host does. */
+static void tell(const struct symm_sync *s, uint32_t state)
+{
+	const struct symm_sync_group *group = s->group;
+
+	for (uint32_t peer = 0; peer < group->world_size; peer++) {
+		char *slot = s->peer[peer].slot;
+
+		symm_word_publish(symm_sync_state_word(slot, group->world_size, group->rank),
+				  symm_sync_word_of(group->generation, state));
+		symm_sync_wake_slot(slot, group->world_size);
+	}
+}
+
+/* After a failure no call stores anything for others or ends anything. */
+static void test_poison_first(struct trio *trio, int rank, int code)
+{
+	char *before = malloc(trio->bytes);
+	struct symm_sync *s = trio->s[rank];
+	uint64_t done = s->barrier[4].done;
 
 	memcpy(before, trio->memory, trio->bytes);
-	memcpy(local_before, trio->s[0]->local, local);
 	for (uint32_t op = 0; op < 3; op++)
-		is_int(call(trio->s[0], op, 1, 4, 0), code, "op %u on a failed group", op);
+		is_int(call(s, op, 1, 4, 0), code, "op %u on a failed group", op);
 	ok(memcmp(before, trio->memory, trio->bytes) == 0, "stored nothing");
-	ok(memcmp(local_before, trio->s[0]->local, local) == 0, "took no ticket");
+	ok(s->barrier[4].done == done, "counted no barrier");
 	free(before);
-	free(local_before);
 }
 
 static void test_timeout(uint32_t op, uint32_t missing)
@@ -174,14 +196,14 @@ static void test_timeout(uint32_t op, uint32_t missing)
 
 	trio_open(&trio);
 	if (op == SYMM_SYNC_PUT_SIGNAL)
-		is_int(symm_sync_put_signal(trio.s[0], 1, 31, 0), 0, "the first put waits for no credit");
+		is_int(put_signal(trio.s[0], 1, 31, 0), 0, "the first put waits for no credit");
 	start = symm_wait_clock();
 	is_int(call(trio.s[0], op, 1, 31, 20 * MS), SYMM_SYNC_TIMEDOUT, "op %u times out", op);
 	ok(symm_wait_clock() - start >= 20 * MS, "not before its time");
 	is_record(trio.s[0], op, 31, 1, missing, SYMM_SYNC_TIMEDOUT);
-	is_int(symm_sync_state(trio.s[2], 0), SYMM_STATE_FAILED, "the others are told");
-	test_poison_first(&trio, SYMM_SYNC_TIMEDOUT);
-	is_int(symm_sync_wait_signal(trio.s[2], 1, 3, PATIENCE), SYMM_SYNC_GONE, "a wait elsewhere in the group ends");
+	is_int(told(trio.s[2], 0), SYMM_STATE_FAILED, "the others are told");
+	test_poison_first(&trio, 0, SYMM_SYNC_TIMEDOUT);
+	is_int(wait_signal(trio.s[2], 1, 3, PATIENCE), SYMM_SYNC_GONE, "a wait elsewhere in the group ends");
 	is_record(trio.s[2], SYMM_SYNC_WAIT_SIGNAL, 3, 0, 1, SYMM_SYNC_GONE);
 	trio_close(&trio);
 }
@@ -195,19 +217,20 @@ static void test_gone(uint32_t op, uint32_t how)
 	trio_open(&trio);
 	other = (struct caller){ trio.s[0], SYMM_SYNC_WAIT_SIGNAL, 2, 9, 1, 0 };
 	before = malloc(symm_sync_layout(3).bytes);
-	is_int(symm_sync_put_signal(trio.s[1], 0, 9, 0), 0, "rank 1 signals");
-	memcpy(before, trio.s[0]->slot[1], symm_sync_layout(3).bytes);
-	trio.s[0]->group->gone[1] = how;
+	is_int(put_signal(trio.s[1], 0, 9, 0), 0, "rank 1 signals");
+	memcpy(before, trio.s[0]->peer[1].slot, symm_sync_layout(3).bytes);
+	trio.s[0]->group->mirror->gone[1] = how;
 	caller_start(&other);
-	is_int(symm_sync_put_signal(trio.s[2], 0, 9, 0), 0, "rank 2 signals");
+	is_int(put_signal(trio.s[2], 0, 9, 0), 0, "rank 2 signals");
 	is_int(caller_end(&other), 0, "rank 1 is gone: rank 2 is still waited for and heard");
-	is_int(symm_sync_put_signal(trio.s[0], 2, 9, PATIENCE), 0, "and signalled");
+	is_int(put_signal(trio.s[0], 2, 9, PATIENCE), 0, "and signalled");
 	if (op == SYMM_SYNC_WAIT_SIGNAL)
-		is_int(symm_sync_wait_signal(trio.s[0], 1, 9, PATIENCE), 0, "what rank 1 signalled before counts");
+		is_int(wait_signal(trio.s[0], 1, 9, PATIENCE), 0, "what rank 1 signalled before counts");
 	is_int(call(trio.s[0], op, 1, 9, PATIENCE), SYMM_SYNC_GONE, "op %u with rank 1 fails", op);
 	is_record(trio.s[0], op, 9, 1, op == SYMM_SYNC_BARRIER ? 2 : op == SYMM_SYNC_WAIT_SIGNAL, SYMM_SYNC_GONE);
 	if (op == SYMM_SYNC_PUT_SIGNAL)
-		ok(memcmp(before, trio.s[0]->slot[1], symm_sync_layout(3).state) == 0, "a put to it stored no signal");
+		ok(memcmp(before, trio.s[0]->peer[1].slot, symm_sync_layout(3).state) == 0,
+		   "a put to it stored no signal");
 	free(before);
 	trio_close(&trio);
 }
@@ -219,16 +242,16 @@ static void test_leave_after_barrier(void)
 	uint64_t *state_of_1;
 
 	trio_open(&trio);
-	state_of_1 = symm_sync_at(trio.s[0], 0, symm_sync_layout(3).state, 1);
+	state_of_1 = symm_sync_state_word(trio.s[0]->own, 3, 1);
 	for (int closed = 0; closed <= 1; closed++) {
 		struct caller last[] = { { trio.s[1], SYMM_SYNC_BARRIER, 0, 2, 1, 0 },
 					 { trio.s[2], SYMM_SYNC_BARRIER, 0, 2, 1, 0 } };
 
 		caller_start(&last[0]);
 		caller_start(&last[1]);
-		*state_of_1 = closed ? symm_sync_word(trio.s[0]->group, SYMM_STATE_CLOSED) : 0;
-		trio.s[0]->group->gone[2] = closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT;
-		is_int(symm_sync_barrier(trio.s[0], 2, 0), 0, "all had entered: a barrier after they went succeeds");
+		*state_of_1 = closed ? symm_sync_word_of(7, SYMM_STATE_CLOSED) : 0;
+		trio.s[0]->group->mirror->gone[2] = closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT;
+		is_int(barrier(trio.s[0], 2, 0), 0, "all had entered: a barrier after they went succeeds");
 		is_int(caller_end(&last[0]) | caller_end(&last[1]), 0, "and theirs");
 	}
 	trio_close(&trio);
@@ -236,45 +259,49 @@ static void test_leave_after_barrier(void)
 
 static void test_closed(void)
 {
+	struct symm_sync_place at;
+	uint32_t blame = 0;
 	struct trio trio;
 
 	trio_open(&trio);
-	is_int(symm_sync_put_signal(trio.s[1], 0, 0, 0), 0, "rank 1 signals, then closes");
-	symm_sync_tell(trio.s[1], SYMM_STATE_CLOSED);
-	is_int(symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE), 0, "what came before counts");
+	at = place_of(trio.s[0]);
+	is_int(put_signal(trio.s[1], 0, 0, 0), 0, "rank 1 signals, then closes");
+	tell(trio.s[1], SYMM_STATE_CLOSED);
+	is_int(wait_signal(trio.s[0], 1, 0, PATIENCE), 0, "what came before counts");
 	for (int left = 0; left <= 1; left++) {
-		trio.s[0]->group->gone[1] = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
-		is_int(symm_sync_barrier(trio.s[0], 1, PATIENCE), SYMM_SYNC_CLOSED, "a barrier with a closed rank");
-		is_int(symm_sync_put_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a put to it");
-		is_int(symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a wait for it");
-		is_int(symm_sync_put_signal(trio.s[0], 2, 0, PATIENCE), 0, "a put to another rank");
-		is_int(symm_sync_wait_signal(trio.s[2], 0, 0, PATIENCE), 0, "arrives");
+		trio.s[0]->group->mirror->gone[1] = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
+		is_int(symm_sync_barrier(&at, 1, PATIENCE, &blame), SYMM_SYNC_CLOSED, "a barrier with a closed rank");
+		is_int((int)blame, 1, "says which");
+		is_int(put_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a put to it");
+		is_int(wait_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a wait for it");
+		is_int(put_signal(trio.s[0], 2, 0, PATIENCE), 0, "a put to another rank");
+		is_int(wait_signal(trio.s[2], 0, 0, PATIENCE), 0, "arrives");
 	}
-	is_int(symm_sync_poisoned(trio.s[0]->group), 0, "the group has not failed");
+	is_int((int)trio.s[0]->group->poison, 0, "the group has not failed");
 	trio_close(&trio);
 }
 
 /* A wait of op that sleeps ends at once when its rank closes, and when the host fails the group. */
 static void test_ended_by_host(uint32_t op)
 {
-	const struct symm_sync_record why = { SYMM_SYNC_BARRIER, 0, 2, 1, -10, 0, 0 };
 	struct caller closes, fails;
 	struct trio trio;
 
 	trio_open(&trio);
-	symm_sync_put_signal(trio.s[0], 1, 6, 0);
-	symm_sync_put_signal(trio.s[2], 1, 6, 0);
+	put_signal(trio.s[0], 1, 6, 0);
+	put_signal(trio.s[2], 1, 6, 0);
 	closes = (struct caller){ trio.s[0], op, 1, 6, 1, 0 };
 	fails = (struct caller){ trio.s[2], op, 1, 6, 1, 0 };
 	caller_start(&closes);
 	caller_start(&fails);
-	symm_sync_tell(trio.s[0], SYMM_STATE_CLOSED);
+	tell(trio.s[0], SYMM_STATE_CLOSED);
 	is_int(caller_end(&closes), SYMM_SYNC_CLOSED, "op %u of the rank that closes ends", op);
-	ok(symm_sync_poison(trio.s[2]->group, &why), "the host fails the group");
-	ok(!symm_sync_poison(trio.s[2]->group, &why), "once");
-	symm_sync_wake(trio.s[2], 2);
-	is_int(caller_end(&fails), why.code, "op %u ends with the code", op);
-	is_record(trio.s[2], why.op, why.channel, why.peer, why.missing, why.code);
+	symm_flag_publish(&trio.s[2]->group->mirror->abort, 10);
+	symm_sync_wake_slot(trio.s[2]->own, 3);
+	is_int(caller_end(&fails), -10, "the host fails the group: op %u ends with its code", op);
+	is_int(trio.s[2]->group->mirror->written, 0, "and writes no record");
+	is_int(told(trio.s[1], 2), SYMM_STATE_OPEN, "and tells nobody: the host does");
+	test_poison_first(&trio, 2, -10);
 	trio_close(&trio);
 }
 
@@ -282,8 +309,8 @@ static void *put_and_fail(void *arg)
 {
 	struct trio *trio = arg;
 
-	symm_sync_put_signal(trio->s[1], 0, 0, 0);
-	symm_sync_tell(trio->s[1], SYMM_STATE_FAILED);
+	put_signal(trio->s[1], 0, 0, 0);
+	tell(trio->s[1], SYMM_STATE_FAILED);
 	return NULL;
 }
 
@@ -299,7 +326,7 @@ static void test_satisfied_wins(void)
 		trio_open(&trio);
 		if (pthread_create(&thread, NULL, put_and_fail, &trio) != 0)
 			tap_bail("no thread");
-		lost += symm_sync_wait_signal(trio.s[0], 1, 0, PATIENCE) != 0;
+		lost += wait_signal(trio.s[0], 1, 0, PATIENCE) != 0;
 		pthread_join(thread, NULL);
 		trio_close(&trio);
 	}
@@ -314,10 +341,10 @@ static void test_misuse(void)
 	trio_open(&trio);
 	first = (struct caller){ trio.s[0], SYMM_SYNC_BARRIER, 0, 8, 1, 0 };
 	caller_start(&first);
-	is_int(symm_sync_barrier(trio.s[0], 8, PATIENCE), SYMM_SYNC_MISUSE, "a second barrier on the channel");
+	is_int(barrier(trio.s[0], 8, PATIENCE), SYMM_SYNC_MISUSE, "a second barrier on the channel");
 	is_int(caller_end(&first), SYMM_SYNC_MISUSE, "fails the first as well");
 	is_record(trio.s[0], SYMM_SYNC_BARRIER, 8, 0, 0, SYMM_SYNC_MISUSE);
-	is_int(symm_sync_barrier(trio.s[1], 7, PATIENCE), SYMM_SYNC_GONE, "and the group on other ranks");
+	is_int(barrier(trio.s[1], 7, PATIENCE), SYMM_SYNC_GONE, "and the group on other ranks");
 	trio_close(&trio);
 }
 
@@ -326,11 +353,11 @@ static void test_generation(void)
 	struct trio trio;
 
 	trio_open(&trio);
-	is_int(symm_sync_put_signal(trio.s[1], 0, 0, 0), 0, "a signal of generation 7");
-	symm_sync_tell(trio.s[2], SYMM_STATE_FAILED);
+	is_int(put_signal(trio.s[1], 0, 0, 0), 0, "a signal of generation 7");
+	tell(trio.s[2], SYMM_STATE_FAILED);
 	trio.s[0]->group->generation = 8;
-	is_int(symm_sync_state(trio.s[0], 2), SYMM_STATE_OPEN, "generation 8 does not believe its states");
-	is_int(symm_sync_wait_signal(trio.s[0], 1, 0, MS), SYMM_SYNC_TIMEDOUT, "nor its signals");
+	is_int(told(trio.s[0], 2), SYMM_STATE_OPEN, "generation 8 does not believe its states");
+	is_int(wait_signal(trio.s[0], 1, 0, MS), SYMM_SYNC_TIMEDOUT, "nor its signals");
 	trio_close(&trio);
 }
 
@@ -344,8 +371,8 @@ static void test_wake(void)
 	trio_open(&trio);
 	waiter = (struct caller){ trio.s[0], SYMM_SYNC_WAIT_SIGNAL, 1, 3, 1, 0 };
 	caller_start(&waiter);
-	is_int(symm_sync_put_signal(trio.s[1], 0, 3, 0), 0, "a put to a sleeper");
-	is_int(symm_flag_load(symm_sync_bell(trio.s[0], &layout, 0, 3)) & 1, 0, "rings its bell");
+	is_int(put_signal(trio.s[1], 0, 3, 0), 0, "a put to a sleeper");
+	is_int(symm_flag_load(symm_sync_bell(trio.s[0]->own, &layout, 3)) & 1, 0, "rings its bell");
 	is_int(caller_end(&waiter), 0, "and wakes it");
 	trio_close(&trio);
 }
@@ -356,16 +383,67 @@ static void test_put_blocks(void)
 	struct caller second;
 
 	trio_open(&trio);
-	is_int(symm_sync_put_signal(trio.s[0], 1, 3, 0), 0, "a put");
+	is_int(put_signal(trio.s[0], 1, 3, 0), 0, "a put");
 	second = (struct caller){ trio.s[0], SYMM_SYNC_PUT_SIGNAL, 1, 3, 1, 0 };
 	caller_start(&second);
 	nap(30);
 	is_int(second.code, 1, "a second put blocks while the first is unconsumed");
-	is_int(symm_sync_put_signal(trio.s[0], 2, 3, 0), 0, "another rank is another matter");
-	is_int(symm_sync_put_signal(trio.s[0], 1, 4, 0), 0, "so is another channel");
-	is_int(symm_sync_wait_signal(trio.s[1], 0, 3, 0), 0, "the first is consumed");
+	is_int(put_signal(trio.s[0], 2, 3, 0), 0, "another rank is another matter");
+	is_int(put_signal(trio.s[0], 1, 4, 0), 0, "so is another channel");
+	is_int(wait_signal(trio.s[1], 0, 3, 0), 0, "the first is consumed");
 	is_int(caller_end(&second), 0, "the second goes");
-	is_int(symm_sync_wait_signal(trio.s[1], 0, 3, 0), 0, "and arrives");
+	is_int(wait_signal(trio.s[1], 0, 3, 0), 0, "and arrives");
+	trio_close(&trio);
+}
+
+/* ---- entries ---- */
+
+static struct symm_sync_args args_of(struct symm_sync *s, uint32_t peer, struct symm_sync_result *result)
+{
+	return (struct symm_sync_args){ .sync = s,
+					.group = s->group,
+					.own = s->own,
+					.world_size = s->group->world_size,
+					.timeout_ns = MS,
+					.channel = 2,
+					.peer = peer,
+					.counted = 1,
+					.result = result };
+}
+
+static void is_entry(void (*entry)(const struct symm_sync_args *args), const struct symm_sync_args *args, int code,
+		     const char *name)
+{
+	uint64_t ended = args->sync->ended;
+
+	memset(args->result, 0xff, sizeof(*args->result));
+	entry(args);
+	ok(args->result->done == 1 && args->result->code == code && args->sync->ended == ended + 1,
+	   "%s: done %u, code %d, counted", name, args->result->done, args->result->code);
+}
+
+/* What kernels do, by a CPU. */
+static void test_entries(void)
+{
+	struct symm_sync_result result;
+	struct symm_sync_args put, wait, quiet;
+	struct trio trio;
+
+	trio_open(&trio);
+	put = args_of(trio.s[0], 1, &result);
+	wait = args_of(trio.s[1], 0, &result);
+	quiet = args_of(trio.s[0], 1, NULL);
+	quiet.counted = 0;
+	is_entry(symm_entry_put_signal, &put, 0, "put_signal");
+	is_entry(symm_entry_wait_signal, &wait, 0, "wait_signal");
+	is_entry(symm_entry_count, &put, 0, "count");
+	tell(trio.s[2], SYMM_STATE_CLOSED);
+	is_entry(symm_entry_barrier, &put, SYMM_SYNC_CLOSED, "barrier");
+	is_int((int)result.peer, 2, "who has freed the allocation");
+	is_entry(symm_entry_wait_signal, &wait, SYMM_SYNC_TIMEDOUT, "wait_signal");
+	is_entry(symm_entry_put_signal, &put, SYMM_SYNC_GONE, "put_signal");
+	symm_entry_barrier(&quiet);
+	is_int((int)trio.s[0]->ended, 4, "captured work is not counted");
 	trio_close(&trio);
 }
 
@@ -424,31 +502,27 @@ static int murder_play(int rank, void *arg)
 	if (rank == 1)
 		for (;;)
 			pause();
-	CHECK(symm_sync_barrier(murder->survivor, 0, PATIENCE) == SYMM_SYNC_GONE);
-	CHECK(murder->survivor->group->record.peer == 1);
+	CHECK(barrier(murder->survivor, 0, PATIENCE) == SYMM_SYNC_GONE);
+	CHECK(murder->survivor->group->mirror->record.peer == 1);
 	return 0;
 }
 
 static void test_murder(void)
 {
 	struct murder murder = { .arena = arena_in(tap_shared(arena_bytes(2)), 2, 0) };
-	struct symm_sync *s = sync_new(&murder.arena, 0);
-	struct symm_sync_group *group = tap_shared(sizeof(*group) + 2 * sizeof(uint32_t));
-	struct symm_sync shared = { group, s->slot, s->local };
-	uint32_t *gone = (uint32_t *)(group + 1);
+	struct symm_sync *s = tap_shared(symm_sync_bytes(2));
+	struct symm_sync_mirror *mirror = tap_shared(symm_sync_mirror_bytes(2));
 	int pid[2];
 
-	*group = *s->group;
-	group->gone = gone;
-	murder.survivor = &shared;
+	sync_init(&murder.arena, 0, s, tap_shared(sizeof(*s->group)), mirror);
+	murder.survivor = s;
 	tap_ranks_start(2, murder_play, &murder, pid);
 	nap(50);
 	kill(pid[1], SIGKILL);
 	tap_wait(pid[1], 10);
-	symm_flag_publish(&gone[1], SYMM_GONE_DIED);
-	symm_sync_wake(&shared, 0);
+	symm_flag_publish(&mirror->gone[1], SYMM_GONE_DIED);
+	symm_sync_wake_slot(s->own, 2);
 	is_int(tap_wait(pid[0], 10), 0, "a rank in a barrier learns that its peer was killed");
-	sync_free(s);
 }
 
 int main(void)
@@ -472,6 +546,7 @@ int main(void)
 	test_generation();
 	test_wake();
 	test_put_blocks();
+	test_entries();
 	test_murder();
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
 		run(&scenarios[i]);

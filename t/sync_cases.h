@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PATIENCE UINT64_C(60000000000)
 #define EPOCH0 UINT32_C(0xfffffff0) /* the epochs wrap early in every case */
@@ -43,34 +44,77 @@ static inline struct arena arena_in(char *memory, uint32_t world, int rounds)
 			       (struct box *)(void *)(memory + symm_sync_layout(world).bytes * world) };
 }
 
+static inline void *zeroed(size_t bytes)
+{
+	void *memory = aligned_alloc(64, symm_sync_padded(bytes));
+
+	return memset(memory, 0, symm_sync_padded(bytes));
+}
+
+/* Of pieces that are zero. */
+static inline void sync_init(const struct arena *arena, uint32_t rank, struct symm_sync *s,
+			     struct symm_sync_group *group, struct symm_sync_mirror *mirror)
+{
+	*group = (struct symm_sync_group){ .version = SYMM_SYNC_VERSION,
+					   .generation = 7,
+					   .rank = rank,
+					   .world_size = arena->world,
+					   .epoch0 = EPOCH0,
+					   .oversubscribed = arena->world > 2,
+					   .mirror = mirror };
+	s->group = group;
+	for (uint32_t peer = 0; peer < arena->world; peer++)
+		s->peer[peer].slot = arena->slots + peer * symm_sync_layout(arena->world).bytes;
+	s->own = s->peer[rank].slot;
+}
+
 static inline struct symm_sync *sync_new(const struct arena *arena, uint32_t rank)
 {
-	struct symm_sync *s = calloc(1, sizeof(*s));
-	size_t bytes = symm_sync_local_bytes(arena->world);
+	struct symm_sync *s = zeroed(symm_sync_bytes(arena->world));
 
-	s->group = calloc(1, sizeof(*s->group));
-	*s->group = (struct symm_sync_group){ .version = SYMM_SYNC_VERSION,
-					      .generation = 7,
-					      .rank = rank,
-					      .world_size = arena->world,
-					      .epoch0 = EPOCH0,
-					      .oversubscribed = arena->world > 2 };
-	s->group->gone = calloc(arena->world, sizeof(uint32_t));
-	s->slot = calloc(arena->world, sizeof(char *));
-	for (uint32_t peer = 0; peer < arena->world; peer++)
-		s->slot[peer] = arena->slots + peer * symm_sync_layout(arena->world).bytes;
-	s->local = calloc(1, bytes);
+	sync_init(arena, rank, s, zeroed(sizeof(*s->group)), zeroed(symm_sync_mirror_bytes(arena->world)));
 	return s;
 }
 
 static inline void sync_free(struct symm_sync *s)
 {
-	free(s->local);
-	free(s->slot);
-	free(s->group->gone);
+	free(s->group->mirror);
 	free(s->group);
 	free(s);
 }
+
+/* ---- calls, by anybody who does not care who is to blame ---- */
+
+static inline struct symm_sync_place place_of(struct symm_sync *s)
+{
+	return (struct symm_sync_place){ s, s->group, s->own, s->group->world_size };
+}
+
+static inline int barrier(struct symm_sync *s, uint32_t channel, uint64_t timeout)
+{
+	struct symm_sync_place at = place_of(s);
+	uint32_t blame;
+
+	return symm_sync_barrier(&at, channel, timeout, &blame);
+}
+
+static inline int put_signal(struct symm_sync *s, uint32_t dst, uint32_t channel, uint64_t timeout)
+{
+	struct symm_sync_place at = place_of(s);
+	uint32_t blame;
+
+	return symm_sync_put_signal(&at, dst, channel, timeout, &blame);
+}
+
+static inline int wait_signal(struct symm_sync *s, uint32_t src, uint32_t channel, uint64_t timeout)
+{
+	struct symm_sync_place at = place_of(s);
+	uint32_t blame;
+
+	return symm_sync_wait_signal(&at, src, channel, timeout, &blame);
+}
+
+/* ---- scenarios ---- */
 
 static inline struct box *box_at(const struct arena *arena, uint32_t round, uint32_t channel, uint32_t rank)
 {
@@ -87,7 +131,7 @@ static inline int case_barriers(const struct arena *arena, struct symm_sync *s)
 			uint32_t turn = round * SYMM_SYNC_CHANNELS + channel;
 
 			box_at(arena, turn % 2, 0, me)->value = turn;
-			CHECK(symm_sync_barrier(s, channel, PATIENCE) == 0);
+			CHECK(barrier(s, channel, PATIENCE) == 0);
 			for (uint32_t peer = 0; peer < arena->world; peer++)
 				CHECK(box_at(arena, turn % 2, 0, peer)->value == turn, " (turn %u, peer %u)", turn,
 				      peer);
@@ -104,10 +148,10 @@ static inline int case_ring(const struct arena *arena, struct symm_sync *s)
 	for (uint32_t round = 0; round < (uint32_t)arena->rounds; round++) {
 		for (uint32_t channel = 0; channel < SYMM_SYNC_CHANNELS; channel++) {
 			box_at(arena, round, channel, me)->value = round + channel;
-			CHECK(symm_sync_put_signal(s, next, channel, PATIENCE) == 0);
+			CHECK(put_signal(s, next, channel, PATIENCE) == 0);
 		}
 		for (uint32_t channel = SYMM_SYNC_CHANNELS; channel-- > 0;) {
-			CHECK(symm_sync_wait_signal(s, before, channel, PATIENCE) == 0);
+			CHECK(wait_signal(s, before, channel, PATIENCE) == 0);
 			CHECK(box_at(arena, round, channel, before)->value == round + channel);
 		}
 	}
@@ -122,11 +166,11 @@ static inline int case_ping_pong(const struct arena *arena, struct symm_sync *s)
 
 	for (uint64_t i = 1; i <= (uint64_t)arena->rounds; i++) {
 		if (me == 1)
-			CHECK(symm_sync_wait_signal(s, peer, last, PATIENCE) == 0 && yours->value == i);
+			CHECK(wait_signal(s, peer, last, PATIENCE) == 0 && yours->value == i);
 		mine->value = i;
-		CHECK(symm_sync_put_signal(s, peer, last, PATIENCE) == 0);
+		CHECK(put_signal(s, peer, last, PATIENCE) == 0);
 		if (me == 0)
-			CHECK(symm_sync_wait_signal(s, peer, last, PATIENCE) == 0 && yours->value == i);
+			CHECK(wait_signal(s, peer, last, PATIENCE) == 0 && yours->value == i);
 	}
 	return 0;
 }
@@ -144,9 +188,9 @@ static inline void *crowd_thread(void *arg)
 	int code = 0;
 
 	for (uint64_t i = 0; i < crowd->put && code == 0; i++)
-		code = symm_sync_put_signal(crowd->sync, crowd->peer, 5, PATIENCE);
+		code = put_signal(crowd->sync, crowd->peer, 5, PATIENCE);
 	for (uint64_t i = 0; i < crowd->wait && code == 0; i++)
-		code = symm_sync_wait_signal(crowd->sync, crowd->peer, 5, PATIENCE);
+		code = wait_signal(crowd->sync, crowd->peer, 5, PATIENCE);
 	crowd->code = code;
 	return NULL;
 }
@@ -167,9 +211,9 @@ static inline int case_crowd(const struct arena *arena, struct symm_sync *s)
 	for (int i = 0; i < 2 * CROWD; i++)
 		CHECK(crowd[i].code == 0);
 	/* Nothing is left over. */
-	CHECK(symm_sync_barrier(s, 5, PATIENCE) == 0);
+	CHECK(barrier(s, 5, PATIENCE) == 0);
 	if (s->group->rank == 0)
-		CHECK(symm_sync_wait_signal(s, 1, 5, 1000000) == SYMM_SYNC_TIMEDOUT);
+		CHECK(wait_signal(s, 1, 5, 1000000) == SYMM_SYNC_TIMEDOUT);
 	return 0;
 }
 

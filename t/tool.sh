@@ -11,7 +11,12 @@ end() {
 	rm -rf "$dir"
 }
 trap end EXIT
-unset SYMM_URL SYMM_JOB SYMM_RANK SYMM_WORLD_SIZE SYMM_LOCAL_RANK SYMM_DEVICE SYMM_LINK_DIR
+# The device that is measured; all else is asked of the host, of the fake driver, or without any driver.
+device=${SYMM_DEVICE:-host} driver=${SYMM_LIBCUDA:-libcuda.so.1}
+fake=${top_builddir:=.}/t/fake/libcuda.so.1
+unset SYMM_URL SYMM_JOB SYMM_RANK SYMM_WORLD_SIZE SYMM_LOCAL_RANK SYMM_DEVICE SYMM_LINK_DIR SYMM_MULTICAST
+unset SYMM_SHARE_DEVICE CUDA_VISIBLE_DEVICES CUDA_MODULE_LOADING CUDA_DEVICE_MAX_CONNECTIONS
+export SYMM_LIBCUDA=/nowhere/libcuda.so.1
 cd "$dir" || exit 1
 
 redis-server --port 0 --unixsocket "$dir/redis" --save "" --appendonly no --daemonize no --logfile "$dir/log" \
@@ -80,11 +85,11 @@ wait_for() {
 
 run symm --help
 ends "--help" 0
-has "--help shows the commands" "$out" info bench group
+has "--help shows the commands" "$out" info doctor bench group
 run symm --version
 ends "--version" 0
 has "--version tells the version" "$out" "^symm ${SYMM_TEST_VERSION:-[0-9]+\.[0-9]+}"
-for command in info bench group; do
+for command in info doctor bench group; do
 	run symm "$command" --help
 	ends "$command --help" 0
 	has "$command --help tells usage" "$out" "^usage: .*symm $command"
@@ -101,6 +106,11 @@ done <<- 'END'
 	--frobnicate
 	info --frobnicate
 	info more
+	info --device dance
+	info --device cuda:
+	doctor --frobnicate
+	doctor more
+	doctor --device cuda:x
 	bench --op
 	bench --op barrier,dance
 	bench --bytes 0
@@ -109,6 +119,8 @@ done <<- 'END'
 	bench --bytes 17179869184G
 	bench --iters 0
 	bench --runs many
+	bench --block none
+	bench --device host --op barrier_graph
 	bench --channel 32
 	bench more
 	group
@@ -121,7 +133,7 @@ done <<- 'END'
 	group show --url redis://:hidden@host:port world
 END
 run symm bench --op put,nope
-has "bench names the wrong operation and those that there are" "$err" "--op wants .* barrier, .*memcpy, put, get, not 'nope'"
+has "bench names the wrong operation and those that there are" "$err" "--op wants .* barrier, .*memcpy, put, get, .*not 'nope'"
 run symm bench --bytes 64K,0,1M
 has "bench names the wrong size and what is right" "$err" "--bytes wants .* 64K or 2M.*, not '0'"
 run symmrun -n 3 symm bench --op nope
@@ -169,8 +181,153 @@ is_json "info --json of wrong settings is JSON" "$dir/out"
 has "info --json tells all wrong settings" "$out" '"wrong":\["SYMM_DEVICE: [^]]*SYMM_TIMEOUT_MS=abc[^]]*SYMM_LEASE_MS=abc'
 run env SYMM_DEVICE=host symm info
 ends "info with a right device" 0
+run symm info --device cuda
+ends "info of a GPU without a driver" 1
+has "info says that there is no driver" "$out" "device cuda +.*no CUDA driver.*/nowhere/libcuda.so.1"
+run symm info --device cuda --json
+is_json "info --json without a driver is JSON" "$dir/out"
+has "info --json says that there is no driver" "$out" '"devices":\[\],"cuda":\{"error":"[^"]*/nowhere'
+
+# ---- symm doctor ----
+
+# findings NAME PATTERN...: the findings that are not ok, and how they are mended, match; and there is no other.
+findings() {
+	local name=$1 text
+	shift
+	text=$(grep -v -e '^ok ' -e '^$' -e ' bad$' "$dir/out")
+	ok "$name" match_lines "$text" "$@"
+}
+match_lines() {
+	match "$@" || return
+	[ "$(grep -c . <<< "$1")" = $((2 * ($# - 1))) ] || { echo "not $(($# - 1)) findings, with how to mend each:"; echo "$1"; false; }
+}
+
+run symm doctor
+ends "doctor" 0
+has "doctor looks at the host" "$out" "ok +memfd" "ok +links" "ok +pidfd" "open files" "cpus" "no SYMM_URL"
+has "doctor: no driver is no fault" "$out" "ok +cuda +.*no CUDA driver.*the host device works"
+run symm doctor --device cuda
+ends "doctor, asked for a GPU" 1
+findings "doctor: no driver is bad then" "bad +cuda .*no CUDA driver"
+run symm doctor --url "$url"
+ends "doctor with a store" 0
+has "doctor looks at the store" "$out" "ok +store +unix://.*(Redis|Valkey) [0-9]" "ms a round trip" "ok +store rights" \
+	"ok +store clients" "ok +store memory" "ok +store clock"
+lacks "doctor keeps the password" "$out$err" "cret"
+is_empty "doctor leaves no key" "$(cli --scan)"
+run env SYMM_URL="$url" symm doctor --json
+ends "doctor --json" 0
+is_json "doctor --json is JSON" "$dir/out"
+has "doctor --json has its parts" "$out" '"findings":\[\{"check":"memfd","health":"ok","text":"[^"]+","mend":null\}' '"bad":0'
+run bash -c 'ulimit -n 80; exec env SYMM_LOCAL_SIZE=9 symm doctor --url "$0"' "$url"
+ends "doctor with too few open files" 1
+has "doctor tells how many are needed" "$out" "bad +open files +80 .* 9 ranks" "to mend it: +ulimit -n 88"
+run env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm doctor
+findings "doctor with a wrong rank" "bad +rank .*SYMM_RANK"
+run env SYMM_LINK_DIR=/nowhere symm doctor
+findings "doctor with no folder for links" "bad +SYMM_LINK_DIR +/nowhere: No such"
+run env SYMM_TIMEOUT_MS=500 symm doctor --url redis://:hidden@127.0.0.1:1
+ends "doctor with a store that is not there" 1
+findings "doctor tells that it does not answer" "bad +store .*cannot reach"
+lacks "doctor keeps its password" "$out$err" "hidden"
+run symm doctor --url "unix://:other@$dir/redis"
+findings "doctor with a wrong password" "bad +store "
+run symm doctor --url nonsense
+findings "doctor with a wrong URL" "bad +store .*none of redis://"
+cli config set maxmemory 100mb maxmemory-policy allkeys-lru > /dev/null
+run symm doctor --url "$url"
+ends "doctor: a warning is no failure" 0
+findings "doctor with a store that evicts" "warn +store memory +policy allkeys-lru"
+cli config set maxmemory 0 maxmemory-policy noeviction > /dev/null
+cli replicaof 127.0.0.1 1 > /dev/null
+run symm doctor --url "$url"
+findings "doctor with a replica" "bad +store role"
+cli replicaof no one > /dev/null
+cli config set maxclients 50 > /dev/null
+run symm doctor --url "$url"
+findings "doctor with few clients" "warn +store clients +[0-9]+ of at most 50"
+cli config set maxclients 10000 > /dev/null
+
+# Every command that the scripts use is tried: without the right to it, doctor names it.
+scripts=$(grep -oh "redis.call *( *'[A-Z]*'" "$top_srcdir"/store/lua/*.lua | grep -o "'[A-Z]*'" | tr -d "'" | sort -u)
+if cli acl setuser low on '>pw' '~symm:*' +@all > /dev/null 2>&1; then
+	for name in $scripts SCAN UNLINK EVAL EVALSHA; do
+		cli acl setuser low "-$name" > /dev/null
+		run symm doctor --url "unix://low:pw@$dir/redis"
+		findings "doctor without the right to $name" "bad +store rights .* $name"
+		cli acl setuser low "+$name" > /dev/null
+	done
+	cli acl setuser low resetkeys '~other:*' > /dev/null
+	run symm doctor --url "unix://low:pw@$dir/redis"
+	findings "doctor without the right to the keys" "bad +store rights .*NOPERM"
+	cli acl setuser low resetkeys '~symm:*' -info > /dev/null
+	run symm doctor --url "unix://low:pw@$dir/redis"
+	findings "doctor without the right to INFO" "warn +store .*does not say what it is"
+	is_empty "doctor leaves no key then either" "$(cli --scan)"
+else
+	skip "doctor names rights that are missing" "this server has no ACLs"
+fi
+
+# ---- symm info and doctor on GPUs: the fake driver's ----
+
+gpu() {
+	run env SYMM_LIBCUDA="$fake" CUDA_MODULE_LOADING=EAGER "$@"
+}
+if [ -e "$fake" ]; then
+	gpu symm info
+	ends "info with a driver" 0
+	has "info tells of the driver" "$out" "device host" "driver cuda +CUDA [0-9]+\.[0-9].*, 2 devices"
+	lacks "info tells no more of it" "$out" "cuda:0"
+	gpu SYMM_FAKE_FABRIC=lies symm info --device cuda
+	ends "info of GPUs" 0
+	has "info tells of each" "$out" "device cuda:0 .*sm_90" "device cuda:1" "GPU-[0-9a-f]{8}-" "[0-9]+ MiB free" "fd +claimed, works" \
+		"fabric +claimed, does not work: cuMemCreate: .*NOT_PERMITTED" "multicast +.*off: SYMM_MULTICAST" "peer +cuda:1 "
+	lacks "info of GPUs tells nothing of the host" "$out" "device host"
+	gpu SYMM_MULTICAST=1 SYMM_FAKE_MULTICAST=1 SYMM_FAKE_FABRIC=1 NVSHMEM_DISABLE_NVLS=1 symm info --device cuda:1 --json
+	ends "info of a GPU, --json" 0
+	is_json "info --device --json is JSON" "$dir/out"
+	has "info of a GPU, --json, has its parts" "$out" '"devices":\[\{"device":"cuda:1"' '"fabric":\{"claimed":true,"works":true' \
+		'"multicast":\{"claimed":true,"off":"NVSHMEM_DISABLE_NVLS=1"' '"peers":\[\{"device":"cuda:0","access":true'
+	gpu symm info --device cuda:2
+	ends "info of a GPU that is not there" 1
+	has "info tells how many there are" "$out" "no cuda:2: this host has 2 devices"
+	gpu SYMM_FAKE_FAIL='cuDevicePrimaryCtxRetain:2=46' symm info --device cuda
+	has "info of a GPU in exclusive use tells what it can" "$out" "device cuda:1 " "context +cuDevicePrimaryCtxRetain: .*exclusive"
+
+	gpu symm doctor
+	ends "doctor on GPUs" 0
+	has "doctor looks at GPUs" "$out" "ok +cuda +driver for CUDA .* 2 devices" "ok +cuda:0 .*by file descriptor; no fabric" \
+		"ok +peers +1 pair" "ok +multicast +off: SYMM_MULTICAST" "ok +hardware queues"
+	run env SYMM_LIBCUDA="$fake" CUDA_MODULE_LOADING=LAZY CUDA_DEVICE_MAX_CONNECTIONS=8 symm doctor --json
+	is_json "doctor --json on GPUs is JSON" "$dir/out"
+	has "doctor tells of settings" "$out" '"check":"module loading","health":"warn"' '"check":"hardware queues","health":"warn"'
+	gpu SYMM_FAKE_DEVICES=3 SYMM_FAKE_NO_PEER=0-1 symm doctor
+	ends "doctor on GPUs that do not reach each other" 0
+	has "doctor names the pair" "$out" "warn +cuda:0, cuda:1 +no peer path" "2 pairs over"
+	gpu SYMM_FAKE_FAIL='cuMemExportToShareableHandle:*=801' symm doctor
+	ends "doctor on GPUs whose memory cannot be shared" 1
+	has "doctor names the call" "$out" "bad +cuda:0 .*cuMemExportToShareableHandle"
+	gpu SYMM_FAKE_CC=7.5 symm doctor
+	has "doctor on old GPUs" "$out" "bad +cuda:1 .*no kernels for compute capability 7.5"
+	gpu symm doctor --device cuda:2
+	ends "doctor, asked for a GPU that is not there" 1
+	has "doctor tells how many there are" "$out" "bad +device +there is no cuda:2 among 2"
+	for setting in SYMM_FAKE_DEVICES=0 SYMM_FAKE_STUB=1 SYMM_FAKE_DRIVER_VERSION=11000; do
+		gpu "$setting" symm doctor
+		ends "doctor with $setting" 0
+		has "doctor with $setting: the host works" "$out" "cuda .*the host device works|warn +cuda"
+		gpu "$setting" symm doctor --device cuda
+		ends "doctor with $setting, asked for a GPU" 1
+	done
+else
+	skip "info and doctor on GPUs" "no fake driver in $fake"
+fi
 
 # ---- symm bench ----
+
+ops=(barrier barrier_stream signal signal_stream alloc rendezvous rendezvous_cached memcpy put get put_stream get_stream)
+[ "$device" = host ] || ops+=(barrier_graph signal_graph access)
+export SYMM_LIBCUDA=$driver SYMM_DEVICE=$device SYMM_SHARE_DEVICE=1
 
 run symm bench
 ends "bench without a store" 1
@@ -178,21 +335,24 @@ has "bench without a store says what to do" "$err" "symm: bench: .*SYMM_URL"
 run symmrun -n 4 symm bench --json --iters 3 --bytes 64K,12345,3
 ends "bench, 4 ranks" 0
 is_json "bench --json is JSON" "$dir/out"
-for op in barrier barrier_stream signal rendezvous rendezvous_cached memcpy put get; do
+for op in "${ops[@]}"; do
 	has "bench measures $op" "$out" \
-		"\"op\":\"$op\",\"device\":\"host\",\"ranks\":4,\"bytes\":[0-9]+,\"p50_us\":[0-9.e+-]+,\"p99_us\":[0-9.e+-]+,\"gbps\":[0-9.e+-]+,\"errors\":0,"
+		"\"op\":\"$op\",\"device\":\"$device\",\"ranks\":4,\"bytes\":[0-9]+,\"p50_us\":[0-9.e+-]+,\"p99_us\":[0-9.e+-]+,\"gbps\":[0-9.e+-]+,\"errors\":0,"
 done
 is_empty "bench says nothing else" "$err"
-ok "bench: a line for each operation and size" test "$(wc -l < "$dir/out")" = 14
+ok "bench: a line for each operation and size" test "$(wc -l < "$dir/out")" = $((${#ops[@]} + 2 * 5))
 run env SYMM_URL="$url" symm bench --iters 3 --runs 3 --bytes 1M
 ends "bench, alone" 0
 has "bench prints a table" "$out" "1 rank" "operation" "signal round trip" "put +1 MiB" "errors 0"
+run symmrun -n 2 symm bench --iters 3 --op rendezvous,alloc --block 3M --json
+has "bench: the size of the block" "$out" '"op":"alloc",[^}]*"bytes":3145728,' '"op":"rendezvous",[^}]*"bytes":3145728,'
 run symmrun -n 3 symm bench --iters 3 --op signal,barrier --channel 31 --json
 ends "bench, 3 ranks, the last channel" 0
 ok "bench: the asked operations only" test "$(wc -l < "$dir/out")" = 2
 run symmrun -n 2 symm bench --device nonsense
 ends "bench on a device that is none" 1
 has "bench names the device" "$err" nonsense
+export SYMM_DEVICE=host
 run symmrun -n 2 symm bench --bytes 64K,1000000G --op put
 ends "bench of more than there is memory" 1
 has "bench tells how much it would take and how much there is" "$err" "2 ranks here, 6000000\.0 GiB in all, and [0-9.]+ GiB are"

@@ -9,7 +9,7 @@
 #define PROC "ffeeddccbbaa99887766554433221100"
 #define REST                                                                                                           \
 	" host=node-1.example boot=0f-1e pidns=4026531836 netns=18446744073709551615 pid=4711 start=99"                \
-	" socket=symm-ab path=/run/x.sock"
+	" socket=symm-ab path=/run/x.sock dev=cuda gpu=GPU-5f-d4 fabric=clique.7"
 #define GOOD "v=1 rank=3 inc=" INC " proc=" PROC REST
 
 /* An exact copy on the heap, without an end: a read past it is seen. */
@@ -35,8 +35,15 @@ static void test_round_trip(void)
 	is_str(member.process.path, "/run/x.sock", "path");
 	ok(member.process.netns == UINT64_MAX, "the largest number");
 	is_int(member.process.pid, 4711, "pid");
+	is_str(member.device.kind, "cuda", "kind of device");
+	is_str(member.device.uuid, "GPU-5f-d4", "device");
+	is_str(member.device.fabric, "clique.7", "fabric");
 	is_int(symm_member_format(&member, text, sizeof(text)), SYMM_OK, "it formats");
 	is_str(text, GOOD, "to the same text");
+	ok(!member.multicast, "no multicast");
+	is_int(parse(GOOD " multicast=1", strlen(GOOD " multicast=1"), &again), SYMM_OK, "with multicast it parses");
+	is_int(symm_member_format(&again, text, sizeof(text)), SYMM_OK, "and formats");
+	is_str(text, GOOD " multicast=1", "to the same text");
 	is_int(symm_member_format(&member, tight, sizeof(tight)), SYMM_OK, "into just enough space");
 	is_int(symm_member_format(&member, tight, sizeof(tight) - 1), SYMM_EINVAL, "not into one byte less");
 	member.process.path[0] = '\0';
@@ -56,8 +63,12 @@ static void test_longest(void)
 	memset(process->boot, 'b', sizeof(process->boot) - 1);
 	memset(process->socket, 's', sizeof(process->socket) - 1);
 	memset(process->path, '/', sizeof(process->path) - 1);
+	memset(member.device.kind, 'k', sizeof(member.device.kind) - 1);
+	memset(member.device.uuid, 'u', sizeof(member.device.uuid) - 1);
+	memset(member.device.fabric, 'f', sizeof(member.device.fabric) - 1);
 	process->pidns = process->netns = process->start = UINT64_MAX;
 	process->pid = INT32_MAX;
+	member.multicast = true;
 	is_int(symm_member_format(&member, text, sizeof(text)), SYMM_OK, "the longest record fits SYMM_RECORD_MAX");
 	is_int(parse(text, strlen(text), &again), SYMM_OK, "and parses");
 	ok(memcmp(&again, &member, sizeof(again)) == 0, "to the same member");
@@ -117,6 +128,9 @@ static const struct {
 	{ GOOD " =value", SYMM_EPROTO, "a pair without a key" },
 	{ GOOD " caf\xc3\xa9=1", SYMM_EPROTO, "not printable" },
 	{ GOOD " path=/y", SYMM_EPROTO, "path twice" },
+	{ GOOD " multicast=1", SYMM_OK, "with multicast" },
+	{ GOOD " multicast=0", SYMM_EPROTO, "multicast that is not offered" },
+	{ GOOD " multicast=1 multicast=1", SYMM_EPROTO, "multicast twice" },
 };
 
 static void test_records(void)
@@ -150,6 +164,11 @@ static const struct {
 	{ "socket=symm-ab", "socket=a@b" },
 	{ "path=/run/x.sock", "path=run/x.sock" },
 	{ "path=/run/x.sock", "Path=/run/x.sock" },
+	{ "dev=cuda", "dev=" },
+	{ "dev=cuda", "dev=cudacuda" },
+	{ "gpu=GPU-5f-d4", "gpu=GPU/5f" },
+	{ "gpu=GPU-5f-d4", "gpu=GPU-5f-d4-5f-d4-5f-d4-5f-d4-5f-d4-5f-d4-5f-d4-5f" },
+	{ "fabric=clique.7", "fabrics=clique.7" },
 };
 
 static void test_bad_values(void)
@@ -176,6 +195,51 @@ static void test_long_record(void)
 	is_int(parse(text, SYMM_RECORD_MAX - 1, &member), SYMM_OK, "a record of %d bytes", SYMM_RECORD_MAX - 1);
 	is_int(parse(text, SYMM_RECORD_MAX, &member), SYMM_EPROTO, "one byte more");
 	is_int(parse(text, sizeof(text), &member), SYMM_EPROTO, "many more");
+}
+
+/* ---- fabric handles ---- */
+
+#define H8 "0123456789abcdef"
+#define H64 H8 H8 H8 H8 H8 H8 H8 H8
+
+static const struct {
+	const char *text;
+	int count; /* 0: not understood */
+	const char *name;
+} offers[] = {
+	{ INC " " H64, 1, "one handle" },
+	{ INC " " H64 " " H64, 2, "two handles" },
+	{ INC, 0, "no handle" },
+	{ "", 0, "nothing" },
+	{ H64, 0, "no incarnation" },
+	{ "00000000000000000000000000000000 " H64, 0, "an incarnation of zeros" },
+	{ INC " " H64 " " H64 " " H64, 0, "three handles" },
+	{ INC " " H64 " ", 0, "a blank at the end" },
+	{ INC " " H64 "0", 0, "a digit too many" },
+	{ INC " 123456789abcdef" H8 H8 H8 H8 H8 H8 H8, 0, "a digit too few" },
+	{ INC "-" H64, 0, "no blank" },
+	{ INC " x123456789abcdef" H8 H8 H8 H8 H8 H8 H8, 0, "no digit" },
+	{ INC " A123456789abcdef" H8 H8 H8 H8 H8 H8 H8, 0, "an upper-case digit" },
+};
+
+static void test_offers(void)
+{
+	for (size_t i = 0; i < sizeof(offers) / sizeof(offers[0]); i++) {
+		size_t length = strlen(offers[i].text);
+		struct symm_offer offer = { .count = 77 };
+		char again[SYMM_OFFER_MAX], *exact = malloc(length + 1);
+		int rc;
+
+		memcpy(exact, offers[i].text, length + 1);
+		rc = symm_offer_parse(exact, length, &offer);
+		free(exact);
+		is_int(rc, offers[i].count > 0 ? SYMM_OK : SYMM_EPROTO, "%s", offers[i].name);
+		is_int(offer.count, rc == SYMM_OK ? offers[i].count : 77, "%s: how many", offers[i].name);
+		if (rc != SYMM_OK)
+			continue;
+		symm_offer_format(&offer, again);
+		is_str(again, offers[i].text, "%s: back to the same text", offers[i].name);
+	}
 }
 
 /* ---- messages ---- */
@@ -264,6 +328,7 @@ int main(void)
 	test_records();
 	test_bad_values();
 	test_long_record();
+	test_offers();
 	test_message();
 	test_text();
 	test_bad_messages();

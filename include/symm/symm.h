@@ -77,16 +77,17 @@ struct symm_options {
 	size_t size;        /* sizeof(struct symm_options), for later versions */
 	const char *url;    /* redis://, rediss:// or unix://; NULL: SYMM_URL */
 	const char *job;    /* job name; NULL: SYMM_JOB, else the scheduler's, else "-" */
-	const char *device; /* "host"; NULL: SYMM_DEVICE, else "host" */
+	const char *device; /* "host", "cuda" or "cuda:1"; NULL: SYMM_DEVICE, else "host" */
 	int rank;           /* SYMM_AUTO: from the environment (SYMM_*, Slurm, Open MPI, PMIx, torchrun) */
 	int world_size;     /* likewise */
 	int local_rank;     /* likewise */
 	int64_t timeout_ms; /* default deadline of this context's calls; 0: SYMM_TIMEOUT_MS, else 60000 */
 	int64_t lease_ms;   /* how long silence of a rank on another host is believed; 0: SYMM_LEASE_MS, else 10000 */
+	int share_device;   /* nonzero: several ranks of a group may use one GPU; else SYMM_SHARE_DEVICE */
 };
 #define SYMM_OPTIONS_INIT                                                                                              \
 	{                                                                                                              \
-		sizeof(struct symm_options), NULL, NULL, NULL, SYMM_AUTO, SYMM_AUTO, SYMM_AUTO, 0, 0                   \
+		sizeof(struct symm_options), NULL, NULL, NULL, SYMM_AUTO, SYMM_AUTO, SYMM_AUTO, 0, 0, 0                \
 	}
 
 /* Opens a context and proves that the store answers. options may be NULL: all from the environment. */
@@ -169,6 +170,15 @@ SYMM_API void *const *symm_mem_signal_pads_dev(struct symm_mem *mem);
 /* Sizes in bytes; 0 for a bad handle. */
 SYMM_API size_t symm_mem_buffer_size(struct symm_mem *mem);
 SYMM_API size_t symm_mem_signal_pad_size(struct symm_mem *mem);
+
+/* 1 if the rendezvous was made with multicast, 0 if not, or a negative code. */
+SYMM_API int symm_mem_has_multicast(struct symm_mem *mem);
+/* The address here that stands for all ranks' blocks at once, for multimem instructions of kernels; NULL without
+ * multicast. Owned by mem. */
+SYMM_API void *symm_mem_multicast(struct symm_mem *mem);
+/* 1 if a rendezvous on that device (NULL: SYMM_DEVICE) would try multicast: the device has it, and the environment asks
+ * for it and does not forbid it; 0 if not, or a negative code. */
+SYMM_API int symm_has_multicast_support(const char *device);
 
 /* ---- streams ---- */
 

@@ -31,11 +31,12 @@ _Static_assert((int)SYMM_ETIMEDOUT == SYMM_SYNC_TIMEDOUT && (int)SYMM_EPEER == S
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct host_device the_device = { .base.ops = &symm_device_host };
 
-static int host_open(int index, struct symm_device **device)
+static int host_open(const struct symm_device_wish *wish, int index, struct symm_device **device)
 {
 	const char *strict = getenv("SYMM_HOST_STRICT");
 
-	if (index != 0)
+	(void)wish;
+	if (index > 0)
 		return symm_error(SYMM_EINVAL, "there is no device \"host:%d\": there is one host device, \"host\"",
 				  index);
 	pthread_mutex_lock(&device_lock);
@@ -53,6 +54,19 @@ static void host_close(struct symm_device *device)
 	pthread_mutex_lock(&device_lock);
 	device->users--;
 	pthread_mutex_unlock(&device_lock);
+}
+
+static void host_identify(struct symm_device *device, struct symm_device_id *id)
+{
+	(void)device;
+	*id = (struct symm_device_id){ "host", "-", "-" };
+}
+
+static int host_reach(struct symm_device *device, const struct symm_device_id *peer)
+{
+	(void)device;
+	(void)peer;
+	return 0;
 }
 
 static size_t host_granularity(struct symm_device *device)
@@ -253,7 +267,24 @@ static void host_unmap(struct symm_device *device, void *address, size_t bytes)
 	address_empty(&mapping);
 }
 
-/* ---- local memory ---- */
+static int host_grant(struct symm_device *device, void *address, size_t bytes)
+{
+	(void)device;
+	(void)address;
+	(void)bytes;
+	return 0;
+}
+
+/* The pages of a new memfd are zeros. */
+static int host_clear(struct symm_device *device, void *address, size_t bytes)
+{
+	(void)device;
+	(void)address;
+	(void)bytes;
+	return 0;
+}
+
+/* ---- local and common memory ---- */
 
 /* By calloc, so that pages nobody touches cost nothing; what calloc returned stands before the aligned address. */
 static int host_local_alloc(struct symm_device *device, size_t bytes, void **address)
@@ -279,29 +310,84 @@ static void host_local_free(struct symm_device *device, void *address)
 	free(((void **)address)[-1]);
 }
 
-int symm_host_run(struct symm_device *device, const struct symm_sync_op *op)
+static int host_common_alloc(struct symm_device *device, size_t bytes, void **host, void **kernel)
+{
+	int rc = host_local_alloc(device, bytes, host);
+
+	if (rc == 0)
+		*kernel = *host;
+	return rc;
+}
+
+static bool is_word(const void *address, size_t bytes)
+{
+	return bytes == sizeof(uint64_t) && (uintptr_t)address % sizeof(uint64_t) == 0;
+}
+
+static int host_write(struct symm_device *device, void *dst, const void *src, size_t bytes)
+{
+	uint64_t word;
+
+	(void)device;
+	if (is_word(dst, bytes)) {
+		memcpy(&word, src, sizeof(word));
+		__atomic_store_n((uint64_t *)dst, word, __ATOMIC_RELEASE);
+	} else {
+		memcpy(dst, src, bytes);
+	}
+	return 0;
+}
+
+static int host_read(struct symm_device *device, void *dst, const void *src, size_t bytes)
+{
+	uint64_t word;
+
+	(void)device;
+	if (is_word(src, bytes)) {
+		word = __atomic_load_n((const uint64_t *)src, __ATOMIC_ACQUIRE);
+		memcpy(dst, &word, sizeof(word));
+	} else {
+		memcpy(dst, src, bytes);
+	}
+	return 0;
+}
+
+static void host_wake(struct symm_device *device, char *slot, uint32_t world_size)
 {
 	(void)device;
-	switch (op->kind) {
-	case SYMM_OP_BARRIER:
-		return symm_sync_barrier(op->sync, op->channel, op->timeout_ns);
-	case SYMM_OP_PUT_SIGNAL:
-		return symm_sync_put_signal(op->sync, op->peer, op->channel, op->timeout_ns);
-	case SYMM_OP_WAIT_SIGNAL:
-		return symm_sync_wait_signal(op->sync, op->peer, op->channel, op->timeout_ns);
-	case SYMM_OP_COPY:
-		/* A block may be copied onto itself. */
-		if (op->bytes > 0)
-			memmove(op->dst, op->src, op->bytes);
-		return 0;
-	}
-	return SYMM_EINVAL;
+	symm_sync_wake_slot(slot, world_size);
+}
+
+/* ---- work ---- */
+
+static int synchronise(const struct symm_sync_op *op, uint32_t *peer)
+{
+	const struct symm_sync_place at = { op->sync, op->group, op->own, op->world_size };
+
+	if (op->kind == SYMM_OP_BARRIER)
+		return symm_sync_barrier(&at, op->channel, op->timeout_ns, peer);
+	if (op->kind == SYMM_OP_PUT_SIGNAL)
+		return symm_sync_put_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
+	return symm_sync_wait_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
+}
+
+int symm_host_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer)
+{
+	(void)device;
+	*code = 0;
+	if (op->kind != SYMM_OP_COPY)
+		*code = synchronise(op, peer);
+	else if (op->bytes > 0)
+		memmove(op->dst, op->src, op->bytes); /* a block may be copied onto itself */
+	return 0;
 }
 
 const struct symm_device_ops symm_device_host = {
 	.name = "host",
 	.open = host_open,
 	.close = host_close,
+	.identify = host_identify,
+	.reach = host_reach,
 	.granularity = host_granularity,
 	.create = host_create,
 	.export = host_export,
@@ -311,8 +397,15 @@ const struct symm_device_ops symm_device_host = {
 	.unreserve = host_unreserve,
 	.map = host_map,
 	.unmap = host_unmap,
+	.grant = host_grant,
+	.clear = host_clear,
 	.local_alloc = host_local_alloc,
 	.local_free = host_local_free,
+	.common_alloc = host_common_alloc,
+	.common_free = host_local_free,
+	.write = host_write,
+	.read = host_read,
+	.wake = host_wake,
 	.stream_create = symm_host_stream_create,
 	.stream_destroy = symm_host_stream_destroy,
 	.stream_wait = symm_host_stream_wait,

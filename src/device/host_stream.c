@@ -8,6 +8,7 @@
 #include "host.h"
 
 #include "error.h"
+#include "kernels/layout.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 
 struct item {
 	struct symm_sync_op op;
-	void (*finished)(void *arg);
+	void (*failed)(void *arg);
 	void *arg;
 	struct item *next;
 };
@@ -102,11 +103,16 @@ static void queue_delay(struct queue *queue)
 
 static void queue_do(struct queue *queue, struct item *item)
 {
+	uint32_t peer;
+	int code;
+
 	if (queue->random != 0)
 		queue_delay(queue);
-	symm_host_run(queue->device, &item->op);
-	if (item->finished != NULL)
-		item->finished(item->arg);
+	symm_host_run(queue->device, &item->op, &code, &peer);
+	if (code != 0 && item->failed != NULL)
+		item->failed(item->arg);
+	/* Whoever waits for the count may free the struct at once. */
+	__atomic_fetch_add(&item->op.sync->ended, 1, __ATOMIC_RELEASE);
 }
 
 static void *queue_work(void *arg)
@@ -270,9 +276,9 @@ int symm_host_stream_create(struct symm_device *device, void **out)
 }
 
 int symm_host_launch(struct symm_device *device, void *pointer, const struct symm_sync_op *op,
-		     void (*finished)(void *arg), void *arg)
+		     void (*failed)(void *arg), void *arg, uint64_t *count)
 {
-	struct item work = { *op, finished, arg, NULL };
+	struct item work = { *op, failed, arg, NULL };
 	struct stream *stream;
 	int rc;
 
@@ -289,6 +295,8 @@ int symm_host_launch(struct symm_device *device, void *pointer, const struct sym
 		pthread_mutex_unlock(&stream->queue->lock);
 	}
 	pthread_mutex_unlock(&streams_lock);
+	if (rc == 0)
+		*count = 1;
 	return rc;
 }
 

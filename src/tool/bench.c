@@ -1,5 +1,6 @@
 #include "bench.h"
 
+#include "base.h"
 #include "error.h"
 #include "json.h"
 #include "launch.h"
@@ -19,9 +20,12 @@
 
 static const char help[] = "usage: symmrun -n RANKS symm bench [OPTION ...]\n"
 			   "Measures symmetric memory between the ranks of a job and verifies every byte.\n\n"
-			   "  --op LIST      some of barrier, barrier_stream, signal, rendezvous,\n"
-			   "                 rendezvous_cached, memcpy, put, get (default: all)\n"
+			   "  --op LIST      some of barrier, barrier_stream, barrier_graph, signal,\n"
+			   "                 signal_stream, signal_graph, alloc, rendezvous, rendezvous_cached,\n"
+			   "                 access, memcpy, put, get, put_stream, get_stream (default: all\n"
+			   "                 that the device has)\n"
 			   "  --bytes LIST   sizes of the copies, with K, M or G (default: 64K,1M,64M)\n"
+			   "  --block SIZE   what alloc, rendezvous and access are about (default: 1M)\n"
 			   "  --iters N      samples of each operation (default: by operation)\n"
 			   "  --runs N       repeats all, and gives the median of the runs (default: 1)\n"
 			   "  --quick        few samples of 64K and 16M: a few seconds in all\n"
@@ -33,11 +37,14 @@ static const char help[] = "usage: symmrun -n RANKS symm bench [OPTION ...]\n"
 struct options {
 	bool json, quick;
 	bool ops[SYMM_BENCH_OPS];
+	bool chosen; /* ops is what --op says */
 	size_t sizes[SIZES_MAX], n_sizes;
 	int samples; /* 0: by the operation */
 	int runs;
 	int channel;
+	size_t block;
 	const char *device;
+	bool cuda;         /* the device is one */
 	const char *wrong; /* the item of a list that cannot be taken */
 };
 
@@ -113,6 +120,7 @@ static bool parse_ops(char *list, struct options *options)
 {
 	char *rest = list, *item;
 
+	options->chosen = true;
 	memset(options->ops, 0, sizeof(options->ops));
 	while ((item = strsep(&rest, ",")) != NULL) {
 		int op = 0;
@@ -141,11 +149,12 @@ static const char *op_names(void)
 
 static void defaults(struct options *options)
 {
-	const char *device = getenv("SYMM_DEVICE");
+	const char *device = symm_tool_env("SYMM_DEVICE");
 
 	memset(options, 0, sizeof(*options));
 	options->runs = 1;
-	options->device = device != NULL && *device != '\0' ? device : "host";
+	options->block = 1 << 20;
+	options->device = device != NULL ? device : "host";
 	for (int op = 0; op < SYMM_BENCH_OPS; op++)
 		options->ops[op] = true;
 }
@@ -167,6 +176,8 @@ static const char *take(int option, struct options *options)
 	case 'b':
 		return parse_sizes(optarg, options) ? NULL
 						    : "up to 16 sizes such as 4096, 64K or 2M, separated by commas";
+	case 'k':
+		return parse_size(optarg, &options->block) ? NULL : "a size such as 4096, 64K or 2M";
 	case 'i':
 		return parse_int(optarg, 1, 1000000, &options->samples) ? NULL : "a number from 1 to 1000000";
 	case 'r':
@@ -185,18 +196,28 @@ static const char *take(int option, struct options *options)
 	}
 }
 
+/* Those that the device has not are left out, unless they were asked for. */
+static const char *choose_ops(struct options *options)
+{
+	options->cuda = strncmp(options->device, "cuda", 4) == 0;
+	for (int op = 0; op < SYMM_BENCH_OPS; op++) {
+		if (!symm_bench_ops[op].cuda || options->cuda || !options->ops[op])
+			continue;
+		if (options->chosen)
+			return symm_bench_ops[op].name;
+		options->ops[op] = false;
+	}
+	return NULL;
+}
+
 static int parse(int argc, char **argv, bool speaks, struct options *options)
 {
 	static const struct option known[] = {
-		{ "op", required_argument, NULL, 'o' },
-		{ "bytes", required_argument, NULL, 'b' },
-		{ "iters", required_argument, NULL, 'i' },
-		{ "runs", required_argument, NULL, 'r' },
-		{ "channel", required_argument, NULL, 'c' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "quick", no_argument, NULL, 'q' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
+		{ "op", required_argument, NULL, 'o' },     { "bytes", required_argument, NULL, 'b' },
+		{ "block", required_argument, NULL, 'k' },  { "iters", required_argument, NULL, 'i' },
+		{ "runs", required_argument, NULL, 'r' },   { "channel", required_argument, NULL, 'c' },
+		{ "device", required_argument, NULL, 'd' }, { "quick", no_argument, NULL, 'q' },
+		{ "json", no_argument, NULL, 'j' },         { NULL, 0, NULL, 0 },
 	};
 	const char *wants;
 	int option, index;
@@ -215,6 +236,9 @@ static int parse(int argc, char **argv, bool speaks, struct options *options)
 		return misuse(speaks, "what is '%s'?", argv[optind]);
 	if (options->n_sizes == 0)
 		default_sizes(options);
+	options->wrong = choose_ops(options);
+	if (options->wrong != NULL)
+		return misuse(speaks, "%s is of CUDA devices: the device is %s", options->wrong, options->device);
 	return SYMM_TOOL_OK;
 }
 
@@ -427,7 +451,7 @@ static int measure_all(struct symm_bench *bench, const struct options *options, 
 	int status = SYMM_TOOL_OK;
 
 	for (int op = 0; op < SYMM_BENCH_OPS && status == SYMM_TOOL_OK; op++) {
-		struct phase phase = { { op }, 1, symm_bench_ops[op].bytes, 0 };
+		struct phase phase = { { op }, 1, symm_bench_ops[op].block ? options->block : 0, 0 };
 
 		if (!options->ops[op] || symm_bench_ops[op].sized)
 			continue;
@@ -481,7 +505,8 @@ static int check_memory(const struct options *options, const struct symm_launch 
 	size_t available = symm_tool_meminfo("MemAvailable"), bytes = largest_copy(options), need;
 	int ranks = count_local(launch);
 
-	if (available == 0 || (!__builtin_mul_overflow(bytes, 3 * (size_t)ranks, &need) && need <= available))
+	if (options->cuda || available == 0 ||
+	    (!__builtin_mul_overflow(bytes, 3 * (size_t)ranks, &need) && need <= available))
 		return SYMM_TOOL_OK;
 	/* The first rank of a host speaks; the others do where no launcher ends them. */
 	if (launch->local_rank > 0 || (launch->local_rank == SYMM_AUTO && launch->rank > 0))
@@ -516,23 +541,38 @@ static int open_all(struct symm_bench *bench, const struct options *options, con
 		return rc;
 	bench->rank = symm_group_rank(bench->group);
 	bench->ranks = symm_group_world_size(bench->group);
+	bench->block = options->block;
+	if (options->cuda && (rc = symm_bench_cuda_open(bench->context, &bench->cuda)) != 0)
+		return rc;
 	return open_block(bench, 2 * (size_t)bench->ranks * sizeof(uint64_t), &bench->board_ptr, &bench->board);
 }
 
+/* On a GPU the places of the copies are parts of the block, each at a page of its own. */
 static int open_data(struct symm_bench *bench, const struct options *options)
 {
-	size_t bytes = largest_copy(options);
+	size_t bytes = largest_copy(options), stride = symm_round_up(bytes, 4096);
+	bool places;
 	void *ptr;
 
 	if (bytes == 0)
 		return SYMM_TOOL_OK;
-	bench->source = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-	bench->target = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-	if (bench->source == NULL || bench->target == NULL)
+	if (bytes > SIZE_MAX / 4)
+		return symm_tool_fail("bench: copies of %zu bytes are more than can be addressed", bytes);
+	if (open_block(bench, options->cuda ? 3 * stride : bytes, &ptr, &bench->data) != 0)
+		return say_failed(bench, "blocks for the copies");
+	if (options->cuda) {
+		bench->scratch = malloc(bytes);
+		places = bench->scratch != NULL;
+		bench->source = places ? (char *)ptr + stride : NULL;
+		bench->target = places ? bench->source + stride : NULL;
+	} else {
+		bench->source = aligned_alloc(4096, stride);
+		bench->target = aligned_alloc(4096, stride);
+		places = bench->source != NULL && bench->target != NULL;
+	}
+	if (!places)
 		return symm_tool_fail("bench: rank %d: no memory for copies of %zu bytes: try a smaller --bytes",
 				      bench->rank, bytes);
-	if (open_block(bench, bytes, &ptr, &bench->data) != 0)
-		return say_failed(bench, "blocks for the copies");
 	return SYMM_TOOL_OK;
 }
 
@@ -541,13 +581,17 @@ static int close_all(struct symm_bench *bench)
 {
 	int rc;
 
+	symm_bench_cuda_close(bench->cuda);
 	symm_mem_release(bench->data);
 	symm_mem_release(bench->board);
 	rc = symm_stream_destroy(bench->stream);
 	if (rc == 0)
 		rc = symm_close(bench->context);
-	free(bench->source);
-	free(bench->target);
+	if (bench->scratch == NULL) {
+		free(bench->source);
+		free(bench->target);
+	}
+	free(bench->scratch);
 	return rc;
 }
 

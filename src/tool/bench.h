@@ -19,10 +19,16 @@ struct symm_bench {
 	uint64_t stamp; /* counts the exchanges of data, alike on all ranks */
 	int round;      /* counts the samples */
 
-	/* For the copies: a block of every rank's, and private memory, all of `bytes` or more. */
+	/* For the copies: a block of every rank's, and places of its own, all of `bytes` or more. On the host these
+	 * are private memory. On a GPU they are parts of the rank's own block, and what the host fills in or verifies
+	 * goes through `scratch`. */
 	struct symm_mem *data;
 	char *source, *target;
+	char *scratch;
 	size_t bytes;
+
+	size_t block;                 /* what the op `rendezvous` allocates */
+	struct symm_bench_cuda *cuda; /* NULL on the host device */
 
 	uint64_t errors; /* words that this rank found wrong in the present step */
 };
@@ -30,19 +36,34 @@ struct symm_bench {
 struct symm_bench_op {
 	const char *name;
 	const char *label; /* for people */
+	bool cuda;         /* of CUDA devices only */
+	bool block;        /* about a block that is allocated */
 	bool sized;        /* a copy: measured once for each size, has a bandwidth */
-	size_t bytes;      /* not sized: what it is about, 0 if it carries nothing */
 	int samples;       /* of a full run; 0: by the size */
 	/* Collective. *ns: how long one operation took, as rank 0 saw it. */
 	int (*step)(struct symm_bench *bench, double *ns);
 };
 
-enum { SYMM_BENCH_OPS = 8 };
+enum { SYMM_BENCH_OPS = 15 };
 extern const struct symm_bench_op symm_bench_ops[SYMM_BENCH_OPS];
 
 /* How often an op that moves `bytes` is repeated in a sample, so that the clock does not matter. */
 int symm_bench_batch(size_t bytes);
+/* How many short operations, barriers or signals, make a sample. */
+int symm_bench_repeats(const struct symm_bench *bench);
 /* Adds the errors of all ranks on rank 0: *total is right there only. Collective. */
 int symm_bench_sum(struct symm_bench *bench, uint64_t errors, uint64_t *total);
+
+/* ---- bench_cuda.c; these return SYMM codes ---- */
+
+/* Makes the device of the context current for this thread. */
+int symm_bench_cuda_open(struct symm_context *context, struct symm_bench_cuda **cuda);
+void symm_bench_cuda_close(struct symm_bench_cuda *cuda);
+/* Captures what enqueue puts on a stream into a graph, the first time; launches it and waits for its end. The graphs
+ * are told apart by enqueue. *ns: from the launch to the end. */
+int symm_bench_cuda_replay(struct symm_bench *bench, int (*enqueue)(struct symm_bench *bench, void *stream),
+			   double *ns);
+/* Times the driver's call that gives access to as many blocks as a rendezvous has peers, on the next device. */
+int symm_bench_cuda_access(struct symm_bench *bench, double *ns);
 
 #endif

@@ -3,7 +3,9 @@
 #include "base.h"
 #include "launch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Long enough for a store that is busy, short enough for who sits and waits. */
 #define PATIENCE_MS 5000
@@ -33,4 +35,31 @@ void symm_tool_disconnect(struct symm_tool_store *connection)
 {
 	symm_store_close(connection->store);
 	symm_loop_put(connection->loop);
+}
+
+static bool is_printable(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] >= 0x7f)
+			return false;
+	return true;
+}
+
+bool symm_tool_field(const char *info, const char *name, char *out, size_t size)
+{
+	size_t length = strlen(name);
+
+	for (const char *line = info; line != NULL; line = strchr(line, '\n')) {
+		const char *value;
+
+		line += *line == '\n';
+		if (strncmp(line, name, length) != 0 || line[length] != ':')
+			continue;
+		value = line + length + 1;
+		if (!is_printable(value, strcspn(value, "\r\n")))
+			return false;
+		snprintf(out, size, "%.*s", (int)strcspn(value, "\r\n"), value);
+		return true;
+	}
+	return false;
 }

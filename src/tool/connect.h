@@ -13,5 +13,7 @@ struct symm_tool_store {
 /* url NULL: SYMM_URL. A SYMM code, with its detail. */
 int symm_tool_connect(struct symm_tool_store *connection, const char *url);
 void symm_tool_disconnect(struct symm_tool_store *connection);
+/* The value of a line "name:value" in what INFO answers; false if there is none, or none that can be shown. */
+bool symm_tool_field(const char *info, const char *name, char *out, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 #include "base.h"
 #include "connect.h"
 #include "device.h"
+#include "info_cuda.h"
 #include "json.h"
 #include "keyspace.h"
 #include "launch.h"
@@ -16,14 +17,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const char help[] = "usage: symm info [--json]\n"
+static const char help[] = "usage: symm info [--device DEVICE] [--json]\n"
 			   "Tells what symm finds here: version, device, limits, the rank that the\n"
 			   "environment gives, and the store that SYMM_URL names, without its secrets.\n\n"
+			   "  --device D     host, cuda or cuda:INDEX, in full (default: host, and whether\n"
+			   "                 there is a CUDA driver)\n"
 			   "  --json         one JSON object\n"
 			   "  --help, -h     this text\n\n"
-			   "Exit status 1: the store cannot be reached, or the environment is wrong.\n";
+			   "Exit status 1: the store or the device cannot be reached, or the environment is wrong.\n";
 
 struct info {
+	const char *device; /* asked for; NULL: none */
+	struct symm_info_cuda cuda;
+
 	/* the host device */
 	int cpus;
 	size_t page, memory, available; /* bytes; 0: not known */
@@ -33,7 +39,7 @@ struct info {
 
 	struct symm_launch launch;
 	char launch_error[SYMM_ERROR_TEXT]; /* "": none */
-	char wrong[3][SYMM_ERROR_TEXT];     /* other variables that symm_open would reject */
+	char wrong[4][SYMM_ERROR_TEXT];     /* other variables that symm_open would reject */
 	int n_wrong;
 
 	/* the store */
@@ -60,6 +66,13 @@ size_t symm_tool_meminfo(const char *field)
 	return kib << 10;
 }
 
+int symm_tool_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 /* What every allocation needs: an anonymous file that can be sealed. No /dev/shm is asked for. */
 static int try_memfd(void)
 {
@@ -73,16 +86,12 @@ static int try_memfd(void)
 
 static void find_host(struct info *info)
 {
-	const char *dir = getenv("SYMM_LINK_DIR");
-	cpu_set_t set;
-
-	info->cpus =
-		sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+	info->cpus = symm_tool_cpus();
 	info->page = (size_t)sysconf(_SC_PAGESIZE);
 	info->memory = symm_tool_meminfo("MemTotal");
 	info->available = symm_tool_meminfo("MemAvailable");
 	info->memfd_errno = try_memfd();
-	info->link_dir = dir != NULL && *dir != '\0' ? dir : NULL;
+	info->link_dir = symm_tool_env("SYMM_LINK_DIR");
 	getrlimit(RLIMIT_NOFILE, &info->nofile);
 	getrlimit(RLIMIT_MEMLOCK, &info->memlock);
 }
@@ -109,36 +118,21 @@ static void note_wrong(struct info *info, int rc)
 
 static void find_wrong(struct info *info)
 {
-	const char *name = getenv("SYMM_DEVICE");
+	const char *name = symm_tool_env("SYMM_DEVICE");
+	struct symm_device_wish wish = { .text = name, .local_rank = info->launch.local_rank };
 	struct symm_device *device;
 	int64_t ms;
 	int rc;
 
-	if (name != NULL && *name != '\0') {
-		rc = symm_device_open(name, &device);
+	note_wrong(info, symm_launch_flag("SYMM_SHARE_DEVICE", &wish.share));
+	if (name != NULL) {
+		rc = symm_device_open(&wish, &device);
 		if (rc == 0)
 			symm_device_close(device);
 		note_wrong(info, symm_error_prefix(rc, "SYMM_DEVICE"));
 	}
 	note_wrong(info, symm_launch_ms("SYMM_TIMEOUT_MS", 1, &ms));
 	note_wrong(info, symm_launch_ms("SYMM_LEASE_MS", 1, &ms));
-}
-
-/* The value of a "field:value" line of Redis's INFO. */
-static bool info_field(const char *info, const char *field, char *out, size_t size)
-{
-	const char *at = strstr(info, field);
-	size_t n;
-
-	if (at == NULL)
-		return false;
-	at += strlen(field);
-	n = strcspn(at, "\r\n");
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)at[i] < 0x20 || (unsigned char)at[i] >= 0x7f)
-			return false;
-	snprintf(out, size, "%.*s", (int)n, at);
-	return true;
 }
 
 /* A server whose rules forbid INFO may still answer everything that symm needs. */
@@ -156,9 +150,9 @@ static void ask_software(struct symm_tool_store *connection, struct info *info)
 	if (symm_store_call(connection->store, &command, connection->deadline, &reply) != 0)
 		return;
 	text = symm_reply_text(reply, &length);
-	if (text != NULL && info_field(text, "\nvalkey_version:", version, sizeof(version)))
+	if (text != NULL && symm_tool_field(text, "valkey_version", version, sizeof(version)))
 		snprintf(info->software, sizeof(info->software), "valkey %s", version);
-	else if (text != NULL && info_field(text, "\nredis_version:", version, sizeof(version)))
+	else if (text != NULL && symm_tool_field(text, "redis_version", version, sizeof(version)))
 		snprintf(info->software, sizeof(info->software), "redis %s", version);
 	symm_reply_free(reply);
 }
@@ -166,9 +160,9 @@ static void ask_software(struct symm_tool_store *connection, struct info *info)
 static void find_store(struct info *info)
 {
 	struct symm_tool_store connection;
-	const char *url = getenv("SYMM_URL");
+	const char *url = symm_tool_env("SYMM_URL");
 
-	info->store_named = url != NULL && *url != '\0';
+	info->store_named = url != NULL;
 	if (!info->store_named)
 		return;
 	if (symm_tool_connect(&connection, url) != 0) {
@@ -221,12 +215,25 @@ static void print_store(const struct info *info)
 		       info->software[0] != '\0' ? info->software : "does not say what it is");
 }
 
-static void print_text(const struct info *info)
+static bool wants_cuda(const struct info *info)
 {
-	printf("symm         %s, ABI %d\n", symm_version(), SYMM_ABI);
+	return info->device != NULL && strcmp(info->device, "host") != 0;
+}
+
+static void print_host(const struct info *info)
+{
 	printf("device host  %d cpus, %zu MiB of memory, %zu MiB available, pages of %zu bytes\n", info->cpus,
 	       info->memory >> 20, info->available >> 20, info->page);
 	printf("memfd        %s\n", info->memfd_errno == 0 ? "works (needs no /dev/shm)" : strerror(info->memfd_errno));
+}
+
+static void print_text(const struct info *info)
+{
+	printf("symm         %s, ABI %d\n", symm_version(), SYMM_ABI);
+	if (!wants_cuda(info))
+		print_host(info);
+	if (wants_cuda(info) || (info->device == NULL && info->cuda.error[0] == '\0'))
+		symm_info_cuda_print(&info->cuda);
 	printf("links        abstract sockets%s%s\n",
 	       info->link_dir != NULL ? ", and paths in " : "; SYMM_LINK_DIR is not set",
 	       info->link_dir != NULL ? info->link_dir : "");
@@ -254,9 +261,8 @@ static void json_rank(struct symm_json *json, const char *key, int rank)
 		symm_json_int(json, key, rank);
 }
 
-static void json_devices(struct symm_json *json, const struct info *info)
+static void json_host(struct symm_json *json, const struct info *info)
 {
-	symm_json_open(json, "devices", '[');
 	symm_json_open(json, NULL, '{');
 	symm_json_text(json, "device", "host");
 	symm_json_int(json, "cpus", info->cpus);
@@ -266,7 +272,18 @@ static void json_devices(struct symm_json *json, const struct info *info)
 	symm_json_bool(json, "memfd", info->memfd_errno == 0);
 	symm_json_text(json, "link_dir", info->link_dir);
 	symm_json_close(json, '}');
+}
+
+static void json_devices(struct symm_json *json, const struct info *info)
+{
+	symm_json_open(json, "devices", '[');
+	if (wants_cuda(info))
+		symm_info_cuda_json(&info->cuda, json);
+	else
+		json_host(json, info);
 	symm_json_close(json, ']');
+	if (info->device == NULL || wants_cuda(info))
+		symm_info_cuda_json_driver(&info->cuda, json, "cuda");
 }
 
 static void json_launch(struct symm_json *json, const struct info *info)
@@ -320,27 +337,51 @@ static void print_json(const struct info *info)
 	symm_json_end(&json);
 }
 
-static int info_run(int argc, char **argv)
+static int parse(int argc, char **argv, struct info *info, bool *json)
 {
-	static const struct option known[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
-	struct info info = { 0 };
-	bool json = false;
+	static const struct option known[] = { { "json", no_argument, NULL, 'j' },
+					       { "device", required_argument, NULL, 'd' },
+					       { NULL, 0, NULL, 0 } };
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		if (option != 'j')
+		if (option == '?')
 			return symm_tool_misuse(&symm_tool_info, NULL);
-		json = true;
+		if (option == 'j')
+			*json = true;
+		else
+			info->device = optarg;
 	}
 	if (optind < argc)
 		return symm_tool_misuse(&symm_tool_info, "info: what is '%s'?", argv[optind]);
+	if (info->device != NULL && !symm_tool_is_device(info->device))
+		return symm_tool_misuse(&symm_tool_info, "info: --device wants host, cuda or cuda:INDEX, not '%s'",
+					info->device);
+	return SYMM_TOOL_OK;
+}
+
+static bool is_well(const struct info *info)
+{
+	return info->launch_error[0] == '\0' && info->n_wrong == 0 && info->store_error[0] == '\0' &&
+	       (!wants_cuda(info) || info->cuda.error[0] == '\0');
+}
+
+static int info_run(int argc, char **argv)
+{
+	struct info info = { 0 };
+	bool json = false;
+	int status = parse(argc, argv, &info, &json);
+
+	if (status != SYMM_TOOL_OK)
+		return status;
 	find_host(&info);
+	symm_info_cuda_find(wants_cuda(&info) ? info.device : NULL, &info.cuda);
 	find_launch(&info);
 	find_wrong(&info);
 	find_store(&info);
 	(json ? print_json : print_text)(&info);
-	return info.launch_error[0] != '\0' || info.n_wrong > 0 || info.store_error[0] != '\0' ? SYMM_TOOL_FAILED
-											       : SYMM_TOOL_OK;
+	symm_info_cuda_free(&info.cuda);
+	return is_well(&info) ? SYMM_TOOL_OK : SYMM_TOOL_FAILED;
 }
 
 const struct symm_tool_command symm_tool_info = { "info", "tells what symm finds on this host", help, info_run };

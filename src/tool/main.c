@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const struct symm_tool_command *const commands[] = { &symm_tool_info, &symm_tool_bench, &symm_tool_group };
+static const struct symm_tool_command *const commands[] = { &symm_tool_info, &symm_tool_doctor, &symm_tool_bench,
+							    &symm_tool_group };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void complain(const char *format, va_list args)
@@ -40,6 +42,21 @@ int symm_tool_misuse(const struct symm_tool_command *command, const char *format
 	fprintf(stderr, "symm: 'symm%s%s --help' shows what is possible\n", command != NULL ? " " : "",
 		command != NULL ? command->name : "");
 	return SYMM_TOOL_USAGE;
+}
+
+const char *symm_tool_env(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text != NULL && *text != '\0' ? text : NULL;
+}
+
+bool symm_tool_is_device(const char *text)
+{
+	size_t digits = strspn(strncmp(text, "cuda:", 5) == 0 ? text + 5 : "", "0123456789");
+
+	return strcmp(text, "host") == 0 || strcmp(text, "cuda") == 0 ||
+	       (digits > 0 && digits < 4 && text[5 + digits] == '\0');
 }
 
 static int help(void)

@@ -1,7 +1,8 @@
 -- Records that a rank has come to a rendezvous and with what; compares; the last to come writes "go".
--- KEYS: 1 group, 2 members, 3 events, 4 arrived, 5 verdict; of the rendezvous before, 6 arrived, 7 vote, 8 verdict
+-- KEYS: 1 group, 2 members, 3 events, 4 arrived, 5 verdict, 6 fabric; then all of the rendezvous before
 -- ARGV: 1 nonce, 2 rank, 3 incarnation, 4 digest, 5 world size, 6 number of the rendezvous, 7 why I cannot take part
---       ("CODE RANK TEXT") or "", 8 lifetime of the rendezvous' keys in ms, 9 lifetime of the events in ms
+--       ("CODE RANK TEXT") or "", 8 lifetime of the rendezvous' keys in ms, 9 lifetime of the events in ms,
+--       10 what I offer to ranks of other hosts ("INCARNATION HANDLE ..."), or ""
 -- Answer: {"ok", verdict or ""} or {"stale"}
 pcall(redis.replicate_commands)
 local group, members, events, arrived, verdict = unpack(KEYS, 1, 5)
@@ -55,12 +56,16 @@ redis.call('HSETNX', arrived, rank, incarnation .. ' ' .. digest)
 redis.call('PEXPIRE', arrived, lifetime)
 local standing = redis.call('HGET', arrived, rank)
 if standing:sub(1, 33) ~= incarnation .. ' ' then return {'stale'} end
+if ARGV[10] ~= '' then
+	redis.call('HSETNX', KEYS[6], rank, ARGV[10])
+	redis.call('PEXPIRE', KEYS[6], lifetime)
+end
 if redis.call('EXISTS', verdict) == 0 then
 	local word, why = judge(standing:sub(34))
 	if word then write(word, why) end
 end
 local stands = redis.call('GET', verdict) or ''
 if redis.call('HLEN', arrived) == tonumber(world) and (stands == nonce .. ' go' or all_take_part()) then
-	redis.call('DEL', KEYS[6], KEYS[7], KEYS[8])
+	redis.call('DEL', unpack(KEYS, 7))
 end
 return {'ok', stands}

@@ -1,0 +1,95 @@
+/* wait_cuda.h: wait.h for kernels: a warp or a single thread spins, with pauses once it has lasted; nobody sleeps. */
+#ifndef SYMM_KERNELS_WAIT_CUDA_H
+#define SYMM_KERNELS_WAIT_CUDA_H
+
+#include "atomic_cuda.h"
+
+/* A look takes about 0.4 us: the clock and the host's memory are looked at after some 40 us, and then as often. */
+#define SYMM_WAIT_SPINS 100
+#define SYMM_WAIT_SPINS_SHARED SYMM_WAIT_SPINS
+#define SYMM_WAIT_LOOKS 50
+#define SYMM_WAIT_BELLS 0
+#define SYMM_WAIT_GLANCE 0
+#define SYMM_WAIT_YIELDS 0
+#define SYMM_WAIT_GONE_IS_NEAR 0 /* mirror->gone is the host's memory */
+
+/* All in one piece: a function of its own would want a stack. */
+#define SYMM_FN_COLD SYMM_FN
+
+/* A warp makes a call, or one thread: `lanes` is 32 or 1, and the others' values are not asked for then. */
+#define SYMM_WAIT_LANES 32
+#define SYMM_WARP 0xffffffffu
+
+SYMM_FN uint32_t symm_lane(uint32_t lanes)
+{
+	return lanes == 1 ? 0 : threadIdx.x;
+}
+
+SYMM_FN bool symm_lanes_all(uint32_t lanes, bool mine)
+{
+	return lanes == 1 ? mine : __all_sync(SYMM_WARP, mine);
+}
+
+/* Lane 0's. */
+SYMM_FN uint32_t symm_lanes_first(uint32_t lanes, uint32_t mine)
+{
+	return lanes == 1 ? mine : __shfl_sync(SYMM_WARP, mine, 0);
+}
+
+SYMM_FN uint32_t symm_lanes_min(uint32_t lanes, uint32_t mine)
+{
+	return lanes == 1 ? mine : __reduce_min_sync(SYMM_WARP, mine);
+}
+
+SYMM_FN uint32_t symm_lanes_sum(uint32_t lanes, uint32_t mine)
+{
+	return lanes == 1 ? mine : __reduce_add_sync(SYMM_WARP, mine);
+}
+
+/* What all lanes did before has been done for each of them after. */
+SYMM_FN void symm_lanes_meet(void)
+{
+	__syncwarp();
+}
+
+SYMM_FN void symm_wait_pause(void)
+{
+}
+
+/* Longer and longer, up to half a microsecond. */
+SYMM_FN void symm_wait_yield(uint32_t round)
+{
+	__nanosleep(round < 16 ? 32 * round : 512);
+}
+
+SYMM_FN uint64_t symm_wait_clock(void)
+{
+	uint64_t ns;
+
+	asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns)::"memory");
+	return ns;
+}
+
+/* ---- nobody sleeps, so there are no bells ---- */
+
+SYMM_FN void symm_bell_fence(void)
+{
+}
+
+SYMM_FN uint32_t symm_bell_arm(const uint32_t *bell)
+{
+	(void)bell;
+	return 0;
+}
+
+SYMM_FN void symm_bell_sleep(const uint32_t *bell, uint32_t armed, uint64_t ns)
+{
+	(void)bell, (void)armed, (void)ns;
+}
+
+SYMM_FN void symm_bell_ring(const uint32_t *bell)
+{
+	(void)bell;
+}
+
+#endif

@@ -1,0 +1,416 @@
+/* The caller's current context, capture mode and last error are unchanged by every call of symm.h, whether it succeeds
+ * or fails, whatever is current when it is called. */
+#include "cuda_help.h"
+
+#include <pthread.h>
+
+#define WORLD 2
+
+static struct tap_redis redis;
+static int *rally;
+
+/* ---- what a call may not change ---- */
+
+struct state {
+	struct CUctx_st *context;
+	enum symm_cuda_capture_mode mode;
+	int depth; /* of the thread's stack of contexts */
+};
+
+static int look(struct state *state)
+{
+	int (*depth)(void);
+
+	CU(cu->cuCtxGetCurrent(&state->context));
+	state->mode = SYMM_CUDA_STREAM_CAPTURE_MODE_RELAXED;
+	CU(cu->cuThreadExchangeStreamCaptureMode(&state->mode));
+	enum symm_cuda_capture_mode back = state->mode;
+	CU(cu->cuThreadExchangeStreamCaptureMode(&back));
+	*(void **)&depth = fake("symm_fake_context_depth");
+	state->depth = depth != NULL ? depth() : 0;
+	return 0;
+}
+
+static _Thread_local struct state before;
+
+static int same(const char *call)
+{
+	struct state now;
+
+	DO(look(&now));
+	CHECK(now.context == before.context, "context %p was %p after %s", (void *)now.context, (void *)before.context,
+	      call);
+	CHECK(now.mode == before.mode, "mode %d was %d after %s", (int)now.mode, (int)before.mode, call);
+	CHECK(now.depth == before.depth, "depth %d was %d after %s", now.depth, before.depth, call);
+	return 0;
+}
+
+/* The call gives the code (or, for SOME, something) and leaves all as it was. */
+#define KEEPS(call, code)                                                                                              \
+	do {                                                                                                           \
+		int rc_ = (call);                                                                                      \
+		CHECK(rc_ == (code), "%s gives %d: %s", #call, rc_, symm_last_error());                                \
+		DO(same(#call));                                                                                       \
+	} while (0)
+#define SOME(call) KEEPS((call) != 0, 1)
+
+/* ---- all calls ---- */
+
+struct caller {
+	int rank, ordinal;
+	struct symm_context *context;
+	struct symm_group *group;
+	const char *name; /* of the group */
+	int channel;      /* and the next one */
+};
+
+static int open_and_join(struct caller *c)
+{
+	struct symm_options options = SYMM_OPTIONS_INIT;
+	char device[32];
+
+	snprintf(device, sizeof(device), "cuda:%d", c->ordinal);
+	options.url = redis.url;
+	options.job = "test";
+	options.rank = c->rank;
+	options.local_rank = c->rank;
+	options.world_size = WORLD;
+	options.timeout_ms = 20000;
+	options.share_device = 1;
+	options.device = "cuda:99";
+	KEEPS(symm_open(&options, &c->context), SYMM_EDEVICE);
+	options.device = device;
+	options.url = "unix:///nowhere";
+	options.timeout_ms = 50;
+	KEEPS(symm_open(&options, &c->context), SYMM_ESTORE);
+	options.url = redis.url;
+	options.timeout_ms = 20000;
+	KEEPS(symm_open(&options, &c->context), 0);
+	KEEPS(symm_group_join(c->context, "", SYMM_AUTO, SYMM_AUTO, 0, &c->group), SYMM_EINVAL);
+	KEEPS(symm_group_join(c->context, c->rank == 0 ? "alone0" : "alone1", 0, 2, 1, &c->group), SYMM_ETIMEDOUT);
+	KEEPS(symm_group_join(c->context, c->name, SYMM_AUTO, SYMM_AUTO, 0, &c->group), 0);
+	return 0;
+}
+
+static int query(const struct caller *c)
+{
+	struct symm_group *found;
+
+	KEEPS(symm_context_rank(c->context), c->rank);
+	KEEPS(symm_context_world_size(c->context), WORLD);
+	KEEPS(symm_context_local_rank(c->context), c->rank);
+	KEEPS(symm_group_find(c->context, c->name, &found), 0);
+	KEEPS(symm_group_find(c->context, "other", &found), SYMM_ENOENT);
+	KEEPS(symm_group_rank(c->group), c->rank);
+	KEEPS(symm_group_world_size(c->group), WORLD);
+	SOME(symm_group_generation(c->group) > 0);
+	SOME(symm_group_name(c->group) != NULL);
+	SOME(symm_group_store(c->group) != NULL);
+	KEEPS(symm_group_status(c->group), 0);
+	return 0;
+}
+
+static int make_memory(const struct caller *c, void **ptr, struct symm_mem **mem)
+{
+	struct symm_mem *found;
+	size_t bytes;
+
+	KEEPS(symm_alloc(c->group, 0, NULL, ptr), SYMM_EINVAL);
+	KEEPS(symm_alloc(c->group, (size_t)1 << 44, NULL, ptr), SYMM_ENOMEM);
+	KEEPS(symm_alloc(c->group, 4096, NULL, ptr), 0);
+	KEEPS(symm_alloc_size(*ptr, &bytes), 0);
+	KEEPS(symm_alloc_size(&bytes, &bytes), SYMM_ENOENT);
+	KEEPS(symm_mem_find(*ptr, c->group, mem), SYMM_ENOENT);
+	KEEPS(symm_rendezvous_completed(*ptr, c->group), 0);
+	KEEPS(symm_rendezvous(*ptr, c->group, -1, mem), SYMM_EINVAL);
+	KEEPS(symm_rendezvous(*ptr, c->group, 0, mem), 0);
+	KEEPS(symm_rendezvous_completed(*ptr, c->group), 1);
+	KEEPS(symm_mem_find(*ptr, c->group, &found), 0);
+	KEEPS(symm_mem_retain(found), 0);
+	KEEPS(symm_mem_release(found), 0);
+	KEEPS(symm_mem_release(found), 0);
+	return 0;
+}
+
+static int ask_memory(const struct caller *c, struct symm_mem *mem)
+{
+	KEEPS(symm_mem_rank(mem), c->rank);
+	KEEPS(symm_mem_world_size(mem), WORLD);
+	SOME(symm_mem_buffer(mem, 1 - c->rank) != NULL);
+	SOME(symm_mem_buffer(mem, WORLD) == NULL);
+	SOME(symm_mem_signal_pad(mem, c->rank) != NULL);
+	SOME(symm_mem_buffers(mem) != NULL);
+	SOME(symm_mem_signal_pads(mem) != NULL);
+	SOME(symm_mem_buffers_dev(mem) != NULL);
+	SOME(symm_mem_signal_pads_dev(mem) != NULL);
+	SOME(symm_mem_buffer_size(mem) == 4096);
+	SOME(symm_mem_signal_pad_size(mem) > 0);
+	KEEPS(symm_mem_has_multicast(mem), 0);
+	SOME(symm_mem_multicast(mem) == NULL);
+	KEEPS(symm_has_multicast_support("cuda:0"), 0);
+	KEEPS(symm_has_multicast_support("cuda:99"), SYMM_EDEVICE);
+	return 0;
+}
+
+/* Two words of the caller's own. */
+static int use_memory(const struct caller *c, struct symm_mem *mem, uint64_t *own)
+{
+	int peer = 1 - c->rank, channel = c->channel;
+
+	KEEPS(symm_barrier(mem, 99, 0), SYMM_EINVAL);
+	KEEPS(symm_barrier(mem, channel, 0), 0);
+	KEEPS(symm_put(mem, peer, 4096, own, 8), SYMM_EINVAL);
+	own[0] = 100 + (uint64_t)c->rank;
+	KEEPS(symm_put(mem, peer, 0, own, 8), 0);
+	KEEPS(symm_put_signal(mem, WORLD, channel, 0), SYMM_EINVAL);
+	KEEPS(symm_put_signal(mem, peer, channel, 0), 0);
+	KEEPS(symm_wait_signal(mem, peer, channel, -1), SYMM_EINVAL);
+	KEEPS(symm_wait_signal(mem, peer, channel, 0), 0);
+	KEEPS(symm_get(mem, c->rank, 0, own + 1, 8), 0);
+	KEEPS(symm_get(mem, -1, 0, own + 1, 8), SYMM_EINVAL);
+	SOME(own[1] == 100 + (uint64_t)peer);
+	return 0;
+}
+
+static int use_stream(const struct caller *c, struct symm_mem *mem, uint64_t *own)
+{
+	int peer = 1 - c->rank, channel = c->channel + 1;
+	void *stream;
+
+	KEEPS(symm_stream_create(NULL, &stream), SYMM_EINVAL);
+	KEEPS(symm_stream_create(c->context, &stream), 0);
+	KEEPS(symm_barrier_on_stream(mem, 99, 0, stream), SYMM_EINVAL);
+	KEEPS(symm_barrier_on_stream(mem, channel, 0, stream), 0);
+	own[0] = 200 + (uint64_t)c->rank;
+	KEEPS(symm_put_on_stream(mem, peer, 8, own, 8, stream), 0);
+	KEEPS(symm_put_on_stream(mem, peer, 8, NULL, 8, stream), SYMM_EINVAL);
+	KEEPS(symm_put_signal_on_stream(mem, peer, channel, 0, stream), 0);
+	KEEPS(symm_put_signal_on_stream(mem, peer, -1, 0, stream), SYMM_EINVAL);
+	KEEPS(symm_wait_signal_on_stream(mem, peer, channel, 0, stream), 0);
+	KEEPS(symm_wait_signal_on_stream(mem, peer, channel, 0, c->group), SYMM_ESTALE);
+	KEEPS(symm_get_on_stream(mem, c->rank, 8, own + 1, 8, stream), 0);
+	KEEPS(symm_get_on_stream(mem, c->rank, 4090, own + 1, 8, stream), SYMM_EINVAL);
+	KEEPS(symm_stream_synchronize(stream, 0), 0);
+	KEEPS(symm_stream_synchronize(stream, -1), SYMM_EINVAL);
+	SOME(own[1] == 200 + (uint64_t)peer);
+	KEEPS(symm_stream_destroy(stream), 0);
+	KEEPS(symm_stream_destroy(stream), SYMM_ESTALE);
+	return 0;
+}
+
+/* A stream of the other device's: the driver itself refuses it, in the middle of our call. */
+static int use_foreign_stream(const struct caller *c, struct symm_mem *mem)
+{
+	struct CUctx_st *other, *current;
+	struct CUstream_st *stream;
+	int count;
+
+	CU(cu->cuDeviceGetCount(&count));
+	if (count < 2)
+		return 0;
+	CU(cu->cuCtxGetCurrent(&current));
+	DO(driver_use(1 - c->ordinal, &other));
+	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	CU(cu->cuCtxSetCurrent(current));
+	DO(look(&before));
+	KEEPS(symm_barrier_on_stream(mem, c->channel, 0, stream), SYMM_EINVAL);
+	CU(cu->cuCtxSetCurrent(other));
+	CU(cu->cuStreamDestroy(stream));
+	CU(cu->cuCtxSetCurrent(current));
+	CU(cu->cuDevicePrimaryCtxRelease(1 - c->ordinal));
+	return look(&before);
+}
+
+static int fail_memory(const struct caller *c, struct symm_mem *mem)
+{
+	KEEPS(symm_wait_signal(mem, 1 - c->rank, c->channel, 10), SYMM_ETIMEDOUT);
+	KEEPS(symm_group_status(c->group), SYMM_ETIMEDOUT);
+	KEEPS(symm_barrier(mem, c->channel, 0), SYMM_ETIMEDOUT);
+	KEEPS(symm_barrier_on_stream(mem, c->channel, 0, NULL), SYMM_ETIMEDOUT);
+	return 0;
+}
+
+/* From symm_open to symm_close, with what is current now. */
+static int all_calls(struct caller *c)
+{
+	struct symm_mem *mem;
+	uint64_t *own;
+	void *ptr;
+
+	DO(look(&before));
+	DO(open_and_join(c));
+	DO(query(c));
+	DO(make_memory(c, &ptr, &mem));
+	DO(ask_memory(c, mem));
+	own = own_memory(c->context, 2 * sizeof(*own));
+	DO(use_memory(c, mem, own));
+	DO(use_stream(c, mem, own));
+	DO(use_foreign_stream(c, mem));
+	tap_rally(rally, WORLD);
+	own_memory_free(c->context, own);
+	KEEPS(symm_free(own), SYMM_ENOENT);
+	if (c->channel == 0) {
+		KEEPS(symm_mem_release(mem), 0);
+		KEEPS(symm_free(ptr), 0);
+		KEEPS(symm_group_leave(c->group), 0);
+		KEEPS(symm_group_leave(c->group), SYMM_ESTALE);
+	} else {
+		DO(fail_memory(c, mem));
+	}
+	KEEPS(symm_close(c->context), 0);
+	KEEPS(symm_close(c->context), SYMM_ESTALE);
+	return 0;
+}
+
+/* ---- what is current ---- */
+
+enum { NONE, OURS, OTHERS, THREAD_MODE, CURRENTS };
+static const char *const currents[] = { "none", "ours", "another device's", "ours, capture mode thread-local" };
+
+static int under(struct caller *c, int current)
+{
+	enum symm_cuda_capture_mode mode = SYMM_CUDA_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+	struct CUctx_st *context;
+	char name[32];
+	int ordinal = current == OTHERS ? 1 - c->ordinal : c->ordinal;
+
+	snprintf(name, sizeof(name), "g%d.%d", current, c->channel);
+	c->name = name;
+	if (current == NONE)
+		return all_calls(c);
+	DO(driver_use(ordinal, &context));
+	if (current == THREAD_MODE)
+		CU(cu->cuThreadExchangeStreamCaptureMode(&mode));
+	DO(all_calls(c));
+	if (current == THREAD_MODE)
+		CU(cu->cuThreadExchangeStreamCaptureMode(&mode));
+	return driver_end(ordinal);
+}
+
+static int keep_current(int rank, void *arg)
+{
+	struct caller c = { .rank = rank };
+	int count;
+
+	GOOD(symm_cuda_load(&cu));
+	CU(cu->cuDeviceGetCount(&count));
+	c.ordinal = rank % count;
+	if (*(int *)arg == OTHERS && count < 2)
+		return 0;
+	DO(under(&c, *(int *)arg));
+	/* The same, and the group fails in the end. */
+	c.channel = 3;
+	return under(&c, *(int *)arg);
+}
+
+/* Threads at once, each with another context. */
+struct thread {
+	struct caller caller;
+	struct symm_mem *mem;
+	int current, rc;
+	pthread_t id;
+};
+
+static int work(struct thread *t)
+{
+	uint64_t *own = own_memory(t->caller.context, 2 * sizeof(*own));
+	struct CUctx_st *context;
+	int count;
+
+	CU(cu->cuDeviceGetCount(&count));
+	if (t->current == OURS)
+		DO(driver_use(t->caller.ordinal, &context));
+	if (t->current == OTHERS)
+		DO(driver_use((t->caller.ordinal + 1) % count, &context));
+	DO(look(&before));
+	/* One stream a thread: more than there are hardware queues could wait for each other. */
+	DO(use_stream(&t->caller, t->mem, own));
+	for (int i = 0; i < rounds(100); i++)
+		DO(use_memory(&t->caller, t->mem, own));
+	own_memory_free(t->caller.context, own);
+	if (t->current == OURS)
+		return driver_end(t->caller.ordinal);
+	return t->current == OTHERS ? driver_end((t->caller.ordinal + 1) % count) : 0;
+}
+
+static void *work_thread(void *arg)
+{
+	struct thread *t = arg;
+
+	t->rc = work(t);
+	return NULL;
+}
+
+/* Each uses words of its own: the memory is the thread's, the context and the group are shared. */
+static int threads(int rank, void *arg)
+{
+	struct thread t[3] = { 0 };
+	struct caller c = { .rank = rank, .name = "threads" };
+	void *ptr;
+	int count;
+
+	(void)arg;
+	GOOD(symm_cuda_load(&cu));
+	CU(cu->cuDeviceGetCount(&count));
+	c.ordinal = rank % count;
+	DO(look(&before));
+	DO(open_and_join(&c));
+	for (int i = 0; i < 3; i++) {
+		t[i].caller = c;
+		t[i].current = i;
+		DO(make_memory(&c, &ptr, &t[i].mem));
+	}
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_create(&t[i].id, NULL, work_thread, &t[i]) == 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i].id, NULL);
+	for (int i = 0; i < 3; i++)
+		CHECK(t[i].rc == 0, "thread %d", i);
+	KEEPS(symm_close(c.context), 0);
+	return 0;
+}
+
+/* ---- the runtime's last error ---- */
+
+/* A call of ours neither clears it nor sets another. */
+static int last_error(int rank, void *arg)
+{
+	int (*set_device)(int device), (*peek)(void), error;
+	struct caller c = { .rank = rank, .name = "last" };
+	void *library = dlopen("libcudart.so.13", RTLD_NOW);
+
+	(void)arg;
+	if (library == NULL)
+		library = dlopen("libcudart.so.12", RTLD_NOW);
+	if (library == NULL)
+		return 0;
+	*(void **)&set_device = dlsym(library, "cudaSetDevice");
+	*(void **)&peek = dlsym(library, "cudaPeekAtLastError");
+	CHECK(set_device(0) == 0 && set_device(9999) != 0);
+	error = peek();
+	GOOD(symm_cuda_load(&cu));
+	DO(all_calls(&c));
+	CHECK(error != 0 && peek() == error, "%d was %d", peek(), error);
+	return 0;
+}
+
+int main(void)
+{
+	if (!driver_choose() || !need_device(WORLD))
+		return 0;
+	rally = tap_shared(sizeof(*rally));
+	tap_redis_start(&redis, TAP_REDIS_UNIX);
+	for (int i = 0; i < CURRENTS; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "the current context: %s", currents[i]);
+		tap_ranks(name, WORLD, keep_current, &i, 120);
+	}
+	tap_ranks("threads with other contexts", WORLD, threads, NULL, 120);
+	if (faked())
+		tap_skip(WORLD, "the runtime's last error: the runtime has no use for the fake driver");
+	else
+		tap_ranks("the runtime's last error", WORLD, last_error, NULL, 120);
+	tap_redis_stop(&redis);
+	return tap_done();
+}

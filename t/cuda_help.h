@@ -1,0 +1,150 @@
+/* cuda_help.h: what the tests of the CUDA device begin with. They run on the driver of t/fake, or, with
+ * SYMM_DEVICE=cuda, on whatever driver there is; what only the fake one can show is skipped on others.
+ *
+ * Ranks are processes. Each calls driver_start first, which makes the primary context of its GPU current, as programs
+ * of the runtime API have it.
+ */
+#ifndef CUDA_HELP_H
+#define CUDA_HELP_H
+
+#include "ask.h"
+#include "device/cuda.h"
+#include "fake/control.h"
+#include "rig.h"
+
+#include <dlfcn.h>
+
+/* ---- which driver ---- */
+
+static inline bool is_fake(const char *path)
+{
+	void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+
+	return library != NULL && dlsym(library, "symm_fake_counts") != NULL;
+}
+
+static inline bool faked(void)
+{
+	return is_fake(getenv("SYMM_LIBCUDA"));
+}
+
+/* In main: chooses the driver, unless SYMM_DEVICE has; false: there is no fake one, and all is skipped. */
+static inline bool driver_choose(void)
+{
+	const char *device = getenv("SYMM_DEVICE"), *folder = getenv("top_builddir");
+	char path[4096];
+
+	if (device != NULL && strncmp(device, "cuda", 4) == 0)
+		return true;
+	snprintf(path, sizeof(path), "%s/t/fake/libcuda.so.1", folder != NULL ? folder : ".");
+	if (!is_fake(path)) {
+		tap_skip_all("no fake driver at %s", path);
+		return false;
+	}
+	setenv("SYMM_DEVICE", "cuda", 1);
+	setenv("SYMM_LIBCUDA", path, 1);
+	setenv("SYMM_REQUIRE_GPU", "1", 1);
+	unsetenv("CUDA_VISIBLE_DEVICES");
+	return true;
+}
+
+/* True if tests that only the fake driver can show may run; else so many are skipped. */
+static inline bool fake_only(const char *name, int tests)
+{
+	if (faked())
+		return true;
+	tap_skip(tests, "%s: only the fake driver can show it", name);
+	return false;
+}
+
+/* ---- the driver, in a rank ---- */
+
+static const struct symm_cuda_api *cu;
+
+/* A function of fake/control.h. */
+static inline void *fake(const char *name)
+{
+	void *library = dlopen(getenv("SYMM_LIBCUDA"), RTLD_NOW | RTLD_LOCAL);
+
+	return library != NULL ? dlsym(library, name) : NULL;
+}
+
+static inline struct symm_fake_counts fake_counts(void)
+{
+	void (*counts)(struct symm_fake_counts * counts);
+	struct symm_fake_counts out;
+
+	*(void **)&counts = fake("symm_fake_counts");
+	counts(&out);
+	return out;
+}
+
+static inline int fake_calls(const char *name)
+{
+	int (*calls)(const char *name);
+
+	*(void **)&calls = fake("symm_fake_calls");
+	return calls(name);
+}
+
+static inline void fake_fail(const char *failures)
+{
+	void (*fail)(const char *failures);
+
+	*(void **)&fail = fake("symm_fake_fail");
+	fail(failures);
+}
+
+/* Checks a call of the driver's in a rank's function. */
+#define CU(call)                                                                                                       \
+	do {                                                                                                           \
+		enum symm_cuda_result result_ = (call);                                                                \
+		if (result_ != SYMM_CUDA_SUCCESS)                                                                      \
+			return tap_rank_failed(__FILE__, __LINE__, #call, ": CUDA error %d", (int)result_);            \
+	} while (0)
+
+/* A function of ours that has told already what went wrong. */
+#define DO(call)                                                                                                       \
+	do {                                                                                                           \
+		if ((call) != 0)                                                                                       \
+			return 1;                                                                                      \
+	} while (0)
+
+/* The primary context of a device becomes current, and is held. */
+static inline int driver_use(int ordinal, struct CUctx_st **context)
+{
+	CU(cu->cuDevicePrimaryCtxRetain(context, ordinal));
+	CU(cu->cuCtxSetCurrent(*context));
+	return 0;
+}
+
+/* Ranks take the devices by turns. */
+static inline int driver_start(int rank, int *ordinal, struct CUctx_st **context)
+{
+	int count;
+
+	GOOD(symm_cuda_load(&cu));
+	CU(cu->cuDeviceGetCount(&count));
+	*ordinal = rank % count;
+	return driver_use(*ordinal, context);
+}
+
+static inline int driver_end(int ordinal)
+{
+	CU(cu->cuCtxSetCurrent(NULL));
+	CU(cu->cuDevicePrimaryCtxRelease(ordinal));
+	return 0;
+}
+
+/* A graph of what is captured. */
+static inline int graph_end(struct CUstream_st *stream, struct CUgraphExec_st **exec)
+{
+	struct CUgraph_st *graph;
+
+	CU(cu->cuStreamEndCapture(stream, &graph));
+	CU(cu->cuGraphInstantiateWithFlags(exec, graph, 0));
+	CU(cu->cuGraphDestroy(graph));
+	return 0;
+}
+
+#endif
