@@ -35,7 +35,10 @@ SYMM_FN void symm_entry_barrier(const struct symm_sync_args *args)
 {
 	struct symm_sync_place at = symm_entry_place(args);
 	uint32_t blame = 0;
-	int code = symm_sync_barrier(&at, args->channel, args->timeout_ns, &blame);
+	int code;
+
+	symm_stream_enter();
+	code = symm_sync_barrier(&at, args->channel, args->timeout_ns, &blame);
 
 	symm_lanes_meet();
 	if (symm_lane(SYMM_WAIT_LANES) == 0)
@@ -46,7 +49,10 @@ SYMM_FN void symm_entry_put_signal(const struct symm_sync_args *args)
 {
 	struct symm_sync_place at = symm_entry_place(args);
 	uint32_t blame = 0;
-	int code = symm_sync_put_signal(&at, args->peer, args->channel, args->timeout_ns, &blame);
+	int code;
+
+	symm_stream_enter();
+	code = symm_sync_put_signal(&at, args->peer, args->channel, args->timeout_ns, &blame);
 
 	symm_entry_end(args, code, blame);
 }
@@ -55,7 +61,10 @@ SYMM_FN void symm_entry_wait_signal(const struct symm_sync_args *args)
 {
 	struct symm_sync_place at = symm_entry_place(args);
 	uint32_t blame = 0;
-	int code = symm_sync_wait_signal(&at, args->peer, args->channel, args->timeout_ns, &blame);
+	int code;
+
+	symm_stream_enter();
+	code = symm_sync_wait_signal(&at, args->peer, args->channel, args->timeout_ns, &blame);
 
 	symm_entry_end(args, code, blame);
 }
@@ -63,6 +72,7 @@ SYMM_FN void symm_entry_wait_signal(const struct symm_sync_args *args)
 /* Work of another kind that stood before in the stream has ended. */
 SYMM_FN void symm_entry_count(const struct symm_sync_args *args)
 {
+	symm_stream_enter();
 	symm_entry_end(args, 0, 0);
 }
 

@@ -397,6 +397,7 @@ SYMM_FN int symm_sync_barrier(const struct symm_sync_place *at, uint32_t channel
 	symm_sync_announce(&c, slot);
 	symm_sync_ring_peers(&c);
 	code = symm_sync_await(&c, blame);
+	symm_stream_next();
 	/* A closed peer fails this barrier and each that follows, but is no misuse of the next. */
 	if (lane == 0 && (code == 0 || code == SYMM_SYNC_CLOSED))
 		symm_counter_set(done, number + 1);
@@ -445,6 +446,7 @@ SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst,
 	code = symm_sync_unreachable(&c, dst, state, blame);
 	if (code == 0 && ticket != 0 && !symm_sync_reached(credit, c.want))
 		code = symm_sync_await(&c, blame);
+	symm_stream_next();
 	if (code == 0)
 		symm_sync_send(&c, slot, symm_sync_layout(at->world_size).signal, epoch + 1);
 	return code;
@@ -469,6 +471,7 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	c.want = symm_sync_word(&c, epoch);
 	if (!symm_sync_reached(signal, c.want))
 		code = symm_sync_await(&c, blame);
+	symm_stream_next();
 	if (code != 0)
 		return code;
 	/* Who answers a signal needs its own credit next: it comes while ours goes out. */

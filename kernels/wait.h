@@ -68,6 +68,15 @@ static inline void symm_lanes_meet(void)
 {
 }
 
+/* A CPU's stream begins nothing before its turn. */
+static inline void symm_stream_enter(void)
+{
+}
+
+static inline void symm_stream_next(void)
+{
+}
+
 static inline void symm_wait_pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -52,6 +52,24 @@ SYMM_FN void symm_lanes_meet(void)
 	__syncwarp();
 }
 
+/* Early launch. Where the host allows it (src/device/cuda_stream.c), a kernel of ours is brought up while the work
+ * before it in the stream ends, and has to wait for that itself, before anything else; and one that only has to leave
+ * lets the next be brought up. Not before: what comes up early holds a place that kernels may need which we wait for.
+ * Measured on two H200s: 2.4 us for a barrier in a graph become 2.1, 5.1 for a round trip of signals 3.7. */
+SYMM_FN void symm_stream_enter(void)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+SYMM_FN void symm_stream_next(void)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 SYMM_FN void symm_wait_pause(void)
 {
 }

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #define SHARE_OF_SERVER (SYMM_NS_PER_MS / 100) /* for one question: some 100,000 a second is what Redis can answer */
-#define SHORTEST_SLEEP (SYMM_NS_PER_MS / 20)   /* the kernel's timers are as late as that */
+#define SHORTEST_SLEEP (SYMM_NS_PER_MS / 5)    /* the kernel's timers are late by a quarter of that */
 #define LONGEST_SLEEP (50 * SYMM_NS_PER_MS)
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
 #define NAMED 4
+#define HURRY (2 * SYMM_NS_PER_MS) /* most ranks that come together have done each step by then */
 
 int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline)
 {
@@ -230,14 +231,25 @@ static int obey(struct await *await, struct symm_verdict *verdict)
 	return rc;
 }
 
+static void hurry(const struct await *await, int64_t ns)
+{
+	if (await->group->hurries)
+		symm_loop_hurry(ns);
+}
+
 int symm_await_publish(struct await *await, const char *digest, const struct symm_offer *offer,
 		       const struct symm_err *failure, struct symm_verdict *verdict)
 {
-	int rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
-				       failure, keys_ttl_ms(await),
-				       symm_await_store_deadline(await->ks, await->deadline), verdict);
+	int rc;
 
-	return rc != 0 ? rc : obey(await, verdict);
+	hurry(await, HURRY);
+	rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
+				   failure, keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline),
+				   verdict);
+	if (rc == 0)
+		rc = obey(await, verdict);
+	hurry(await, HURRY);
+	return rc;
 }
 
 int symm_await_vote(struct await *await, const struct symm_err *failure, struct symm_verdict *verdict)
@@ -245,7 +257,11 @@ int symm_await_vote(struct await *await, const struct symm_err *failure, struct 
 	int rc;
 
 	await->voting = true;
+	hurry(await, HURRY);
 	rc = symm_keyspace_vote(await->ks, &await->group->self, await->world_size, await->seq, failure,
 				keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline), verdict);
-	return rc != 0 ? rc : obey(await, verdict);
+	if (rc == 0)
+		rc = obey(await, verdict);
+	hurry(await, 0);
+	return rc;
 }

@@ -129,11 +129,10 @@ static int context_start(struct context *context, const char *url)
 	int64_t deadline;
 	int rc;
 
-	if ((rc = symm_fork_arm()) != 0 || (rc = symm_context_deadline(context, 0, &deadline)) != 0)
+	if ((rc = symm_fork_arm()) != 0 || (rc = start_device(context)) != 0)
 		return rc;
-	if ((rc = start_device(context)) != 0)
-		return rc;
-	if ((rc = symm_loop_get(&context->loop)) != 0)
+	/* A GPU takes as long as it takes to open; the deadline is the store's. */
+	if ((rc = symm_context_deadline(context, 0, &deadline)) != 0 || (rc = symm_loop_get(&context->loop)) != 0)
 		goto fail_device;
 	if ((rc = symm_link_open(context->loop, &symm_group_link_hooks)) != 0)
 		goto fail_loop;

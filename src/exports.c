@@ -43,7 +43,7 @@ static int make_handles(struct export *export, int i)
 	int rc = 0;
 
 	if (export->loop != NULL)
-		rc = ops->export(block->device, block->phys, &export->fd[i]);
+		rc = symm_block_export(block, &export->fd[i]);
 	if (rc == 0 && export->fabric)
 		rc = ops->export_fabric(block->device, block->phys, export->offer.handle[i]);
 	return rc;

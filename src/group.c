@@ -515,6 +515,8 @@ int symm_group_make(struct context *context, const char *name, const struct symm
 	init_locks(group);
 	if ((rc = symm_roster_get(&group->ks, deadline, &group->roster)) != 0)
 		goto fail;
+	/* Ours, and the loop's, of each rank. */
+	group->hurries = 2 * group->roster->n <= cores();
 	if ((rc = make_sync(group)) != 0)
 		goto fail_roster;
 	group->handle = symm_handle_new(SYMM_HANDLE_GROUP, group);

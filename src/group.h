@@ -42,6 +42,7 @@ struct group {
 	int64_t generation;
 	struct roster *roster;
 	struct symm_link **link; /* [roster->n]: NULL for ranks of this process */
+	bool hurries;            /* there are cores to spare: collectives do not sleep */
 	size_t foreign;          /* how many links there are: ranks of this host in other processes */
 
 	struct symm_sync_group *sync;    /* what kernels see of the group: in local memory of the device */

@@ -28,6 +28,7 @@ struct symm_loop {
 static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct symm_loop *current;
 static _Thread_local const struct symm_loop *here;
+static int64_t hurry_until; /* atomic */
 
 /* ---- the thread ---- */
 
@@ -56,17 +57,29 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 			next = task->next;
 			task->fn(task->arg);
 		}
-	if (loop->stop)
-		event_base_loopbreak(loop->base);
 }
 
+static bool is_hurried(void)
+{
+	int64_t until = __atomic_load_n(&hurry_until, __ATOMIC_RELAXED);
+
+	return until != 0 && symm_now() < until;
+}
+
+/* A hurried loop does not sleep: it looks again and again. */
 static void *run(void *arg)
 {
 	struct symm_loop *loop = arg;
 
 	here = loop;
-	event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	while (!loop->stop)
+		event_base_loop(loop->base, is_hurried() ? EVLOOP_NONBLOCK : EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
 	return NULL;
+}
+
+void symm_loop_hurry(int64_t ns)
+{
+	__atomic_store_n(&hurry_until, ns > 0 ? symm_now() + ns : 0, __ATOMIC_RELAXED);
 }
 
 /* With all signals blocked: handlers stay the user's threads', and libevent's writes cannot end us by SIGPIPE. */
@@ -257,6 +270,8 @@ bool symm_done_wait(struct symm_done *done, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
 
+	while (is_hurried() && __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0)
+		;
 	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
 		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,
 				  FUTEX_BITSET_MATCH_ANY);

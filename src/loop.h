@@ -31,6 +31,11 @@ void symm_loop_post(struct symm_loop *loop, struct symm_task *task);
 /* Runs fn on the loop thread and returns when it has returned; on the loop thread itself, at once. */
 void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
 
+/* For so long (0: no longer) the loop thread, and who waits for a symm_done, look again and again instead of sleeping:
+ * to be woken takes a core of an idle machine as long as Redis needs for an answer. For those who have cores to
+ * spare. */
+void symm_loop_hurry(int64_t ns);
+
 /* A thing that a thread waits for and the loop completes. */
 struct symm_done {
 	uint32_t set; /* a futex */

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int block_fill(struct block *block)
 {
@@ -29,6 +30,9 @@ static int block_fill(struct block *block)
 	if (rc != 0)
 		goto fail_map;
 	block->base = base;
+	rc = block->spare > 0 ? ops->export(block->device, block->phys, &block->fd) : 0;
+	if (rc != 0)
+		goto fail_map;
 	return 0;
 fail_map:
 	ops->unmap(block->device, base, block->bytes);
@@ -50,6 +54,7 @@ int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, st
 	block->device = device;
 	block->bytes = bytes;
 	block->spare = spare;
+	block->fd = -1;
 	rc = symm_device_hold(device);
 	if (rc != 0)
 		goto fail;
@@ -65,6 +70,16 @@ fail:
 	return rc;
 }
 
+int symm_block_export(struct block *block, int *fd)
+{
+	int made = __atomic_exchange_n(&block->fd, -1, __ATOMIC_ACQ_REL);
+
+	if (made < 0)
+		return block->device->ops->export(block->device, block->phys, fd);
+	*fd = made;
+	return 0;
+}
+
 struct block *symm_block_ref(struct block *block)
 {
 	__atomic_fetch_add(&block->refs, 1, __ATOMIC_RELAXED);
@@ -78,6 +93,8 @@ void symm_block_unref(struct block *block)
 	if (block == NULL || __atomic_sub_fetch(&block->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	ops = block->device->ops;
+	if (block->fd >= 0)
+		close(block->fd);
 	ops->unmap(block->device, block->base, block->bytes);
 	ops->release(block->device, block->phys);
 	ops->unreserve(block->device, block->base, block->bytes * (block->spare + 1));

@@ -14,12 +14,15 @@ struct block {
 	size_t spare;   /* slots behind the own one */
 	int spare_used; /* a span has them */
 	symm_phys phys;
+	int fd; /* for the first who exports the block: to make one can take the driver a millisecond; -1: none */
 };
 /* Full of zeros. */
 int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);
 struct block *symm_block_ref(struct block *block);
 /* The last reference unmaps and releases. */
 void symm_block_unref(struct block *block);
+/* An fd of the block for peers: the caller closes it. */
+int symm_block_export(struct block *block, int *fd);
 
 /* One rank's block as it comes to us: a block of this process, or an fd or a fabric handle of a peer's. */
 struct incoming {

@@ -92,9 +92,10 @@ static int offer_object(struct multicast_offer *offer, const struct group *group
 	if (rc != 0)
 		return rc;
 	offer->made = true;
-	offer->export = (struct export){
-		.nonce = group->ks.nonce, .seq = OFFERED_AS(seq), .rank = group->rank, .loop = group->context->loop
-	};
+	offer->export = (struct export){ .nonce = group->ks.nonce,
+					 .seq = OFFERED_AS(seq),
+					 .rank = group->rank,
+					 .loop = group->foreign > 0 ? group->context->loop : NULL };
 	rc = device->ops->export(device, offer->object, &offer->export.fd[0]);
 	if (rc != 0)
 		return rc;

@@ -38,7 +38,8 @@ struct symm_member {
 
 /* "v=1 rank=0 inc=.. proc=.. host=.. boot=.. pidns=.. netns=.. pid=.. start=.. socket=.. path=.. dev=.. gpu=..
  * fabric=.. multicast=1", any order after v; multicast only where it is offered. Names are [A-Za-z0-9._:-]+, a path
- * starts with '/' and has no blanks. SYMM_EINVAL: a field is not so, or size is too small (SYMM_RECORD_MAX is enough). */
+ * starts with '/' and has no blanks. SYMM_EINVAL: a field is not so, or size is too small (SYMM_RECORD_MAX is
+ * enough). */
 int symm_member_format(const struct symm_member *member, char *out, size_t size);
 /* SYMM_EPROTO: not such a record. Keys that are not known are skipped. */
 int symm_member_parse(const char *text, size_t length, struct symm_member *member);

@@ -109,8 +109,8 @@ int symm_keyspace_roster(struct symm_keyspace *ks, const char *boot, int64_t dea
 int symm_keyspace_members(struct symm_keyspace *ks, int64_t deadline, struct symm_presence **members, size_t *n);
 
 /* Publishes my digest for rendezvous seq, or, with failure->code, that I cannot take part; compares; the last to
- * come writes "go" and deletes the keys of seq - 1, of its parts too. offer: what ranks of other hosts shall find, or NULL. ttl_ms: for
- * the keys. *verdict: as it stands then. */
+ * come writes "go" and deletes the keys of seq - 1, of its parts too. offer: what ranks of other hosts shall find, or
+ * NULL. ttl_ms: for the keys. *verdict: as it stands then. */
 int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 			  const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
 			  int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);

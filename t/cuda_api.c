@@ -88,6 +88,7 @@ CU(MEMORYTYPE_DEVICE);
 CU(FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
 CU(FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
 CU(FUNC_ATTRIBUTE_NUM_REGS);
+CU(FUNC_ATTRIBUTE_PTX_VERSION);
 CU(FUNC_ATTRIBUTE_BINARY_VERSION);
 CU(MEM_ALLOCATION_TYPE_PINNED);
 CU(MEM_LOCATION_TYPE_DEVICE);
@@ -108,6 +109,7 @@ CU(STREAM_CAPTURE_MODE_RELAXED);
 CU(STREAM_CAPTURE_STATUS_NONE);
 CU(STREAM_CAPTURE_STATUS_ACTIVE);
 CU(STREAM_CAPTURE_STATUS_INVALIDATED);
+CU(LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
 CU(MEMHOSTALLOC_PORTABLE);
 CU(MEMHOSTALLOC_DEVICEMAP);
 CU(GET_PROC_ADDRESS_LEGACY_STREAM);
@@ -126,6 +128,15 @@ FIELD(symm_cuda_prop, CUmemAllocationProp, allocFlags.gpuDirectRDMACapable);
 FIELD(symm_cuda_prop, CUmemAllocationProp, allocFlags.usage);
 SIZE(symm_cuda_access, CUmemAccessDesc);
 FIELD(symm_cuda_access, CUmemAccessDesc, flags);
+SIZE(symm_cuda_launch_attribute, CUlaunchAttribute);
+FIELD(symm_cuda_launch_attribute, CUlaunchAttribute, value);
+SIZE(symm_cuda_launch, CUlaunchConfig);
+SAME(offsetof(struct symm_cuda_launch, grid), offsetof(CUlaunchConfig, gridDimX));
+SAME(offsetof(struct symm_cuda_launch, block), offsetof(CUlaunchConfig, blockDimX));
+SAME(offsetof(struct symm_cuda_launch, shared_bytes), offsetof(CUlaunchConfig, sharedMemBytes));
+SAME(offsetof(struct symm_cuda_launch, stream), offsetof(CUlaunchConfig, hStream));
+FIELD(symm_cuda_launch, CUlaunchConfig, attrs);
+FIELD(symm_cuda_launch, CUlaunchConfig, numAttrs);
 SIZE(symm_cuda_multicast_prop, CUmulticastObjectProp);
 FIELD(symm_cuda_multicast_prop, CUmulticastObjectProp, size);
 FIELD(symm_cuda_multicast_prop, CUmulticastObjectProp, handleTypes);
@@ -146,6 +157,7 @@ FIELD(symm_cuda_multicast_prop, CUmulticastObjectProp, flags);
 #define symm_cuda_prop CUmemAllocationProp_st
 #define symm_cuda_access CUmemAccessDesc_st
 #define symm_cuda_multicast_prop CUmulticastObjectProp_st
+#define symm_cuda_launch CUlaunchConfig_st
 #define CHECK_SIGNATURE(name, since, needed, parameters)                                                               \
 	_Static_assert(__builtin_types_compatible_p(PFN_##name##_v##since, enum symm_cuda_result(*) parameters),       \
 		       #name " is not version " #since);

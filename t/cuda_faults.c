@@ -386,6 +386,29 @@ static int failing_end(int rank, void *arg)
 	return give_back(&a);
 }
 
+/* A copy is under way, and what was to count it could not be enqueued: the memory stays until it has ended. */
+static int copy_uncounted(int rank, void *arg)
+{
+	const size_t bytes = (size_t)64 << 20;
+	struct alone a = { .rig = { .url = redis.url, .world = 1 } };
+	struct CUctx_st *context;
+	char failure[96];
+	int ordinal = 0;
+	void *stream;
+
+	(void)rank;
+	(void)arg;
+	DO(driver_start(0, &ordinal, &context));
+	GOOD(rig_join(&a.rig, 0));
+	GOOD(rig_memory(&a.rig, 2 * bytes, &a.ptr, &a.mem));
+	GOOD(symm_stream_create(a.rig.context, &stream));
+	arm("cuLaunchKernel", 1, failure);
+	BAD(symm_put_on_stream(a.mem, 0, 0, (char *)a.ptr + bytes, bytes, stream), SYMM_EDEVICE, "999");
+	DO(give_back(&a));
+	GOOD(symm_stream_destroy(stream));
+	return driver_end(ordinal);
+}
+
 /* From now on every call gives the code. */
 static int fail_all(int code)
 {
@@ -507,6 +530,7 @@ int main(void)
 		snprintf(name, sizeof(name), "%s fails while all is given back", ends[i]);
 		tap_ranks(name, 1, failing_end, (void *)(uintptr_t)ends[i], 60);
 	}
+	tap_ranks("a copy that is not counted", 1, copy_uncounted, NULL, 60);
 	tap_ranks("the driver is shut down", 1, lost, &gone, 60);
 	tap_ranks("the context is lost", 1, lost, &illegal, 60);
 	tap_ranks("no fabric handles", 1, no_fabric, NULL, 60);

@@ -206,6 +206,40 @@ static void test_agree(void)
 	is_empty("all have left");
 }
 
+/* A part has verdicts of its own, and its keys go with those of the whole. */
+static void test_part(void)
+{
+	struct symm_err broken = { SYMM_EDEVICE, "it does not work" };
+	struct symm_verdict v;
+	struct group g, part;
+
+	group_make(&g, "part", 2);
+	for (int r = 0; r < 2; r++)
+		publish(&g, r, 1, "whole", NULL);
+	part = g;
+	strcpy(part.ks.part, "multicast");
+	v = publish(&part, 0, 1, "part", NULL);
+	is_verdict(&v, SYMM_VERDICT_NONE, 0, 0, NULL, "the whole's \"go\" is not the part's");
+	v = publish(&part, 1, 1, "part", NULL);
+	is_verdict(&v, SYMM_VERDICT_GO, 0, 0, NULL, "the part's");
+	v = vote(&part, 1, 1, &broken);
+	is_verdict(&v, SYMM_VERDICT_FAILED, SYMM_EDEVICE, 1, "it does not work", "the part fails");
+	is_poll(&g, 1, SYMM_VERDICT_GO, "the whole does not");
+	for (int r = 0; r < 2; r++)
+		v = vote(&g, r, 1, NULL);
+	is_verdict(&v, SYMM_VERDICT_READY, 0, 0, NULL, "the whole is ready");
+	is_poll(&part, 1, SYMM_VERDICT_FAILED, "the part has failed");
+	for (int r = 0; r < 2; r++)
+		publish(&g, r, 2, "whole", NULL);
+	is_poll(&part, 1, SYMM_VERDICT_NONE, "the next rendezvous forgets it");
+	is_str(raw("EXISTS", generation_key(&g.ks, "multicast-arrived:1"), NULL), "0", "its arrivals");
+	is_str(raw("EXISTS", generation_key(&g.ks, "multicast-vote:1"), NULL), "0", "its votes");
+	publish(&part, 0, 2, "part", NULL);
+	for (int r = 0; r < 2; r++)
+		is_int(symm_keyspace_leave(&g.ks, &g.member[r], 1, 3, soon()), 0, "rank %d leaves", r);
+	is_empty("all have left");
+}
+
 /* What ranks of other hosts shall find is there with "go", and goes with the next rendezvous or the last rank. */
 static void test_offers(void)
 {
@@ -553,6 +587,7 @@ int main(void)
 	test_unjoin();
 	test_decide_join();
 	test_agree();
+	test_part();
 	test_offers();
 	test_mismatch();
 	test_failures();

@@ -133,7 +133,7 @@ device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t
 	t/cuda_faults.t t/cuda_world.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
-		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
+		SYMM_TEST_DIVISOR=5 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
 
 # A build of its own: this one has other flags.
 check-tsan:

@@ -4,8 +4,10 @@
 #include "memory.h"
 #include "tap.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BYTES ((size_t)4096)
 #define RANKS 5
@@ -13,6 +15,7 @@
 /* What the device holds now, and what was asked of it. */
 static struct {
 	int users, reserved, phys, mapped;
+	int exported; /* the last fd that was made: closed by whom it was given to */
 	int maps, grants, clears, fds, handles;
 	int fail_at; /* the call that fails, counted down; 0: none */
 } count;
@@ -131,11 +134,22 @@ static int count_clear(struct symm_device *device, void *address, size_t bytes)
 	return refuse();
 }
 
+static int count_export(struct symm_device *device, symm_phys phys, int *fd)
+{
+	(void)device;
+	(void)phys;
+	if (refuse() != 0)
+		return SYMM_EDEVICE;
+	*fd = count.exported = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
 static const struct symm_device_ops ops = {
 	.name = "count",
 	.open = count_open,
 	.close = count_close,
 	.create = count_create,
+	.export = count_export,
 	.import = count_import,
 	.import_fabric = count_import_fabric,
 	.release = count_release,
@@ -153,12 +167,23 @@ static bool holds(int reserved, int phys, int mapped)
 	return count.reserved == reserved && count.phys == phys && count.mapped == mapped;
 }
 
+/* What was made with the block is the first's to ask for one. */
+static void test_fd(struct block *block)
+{
+	int made = count.exported, first = -1, second = -1;
+
+	ok(symm_block_export(block, &first) == 0 && first == made, "an fd was made with it");
+	ok(symm_block_export(block, &second) == 0 && second != made, "the next is another");
+	close(first);
+	close(second);
+}
+
 static void test_block(void)
 {
-	static const char *const calls[] = { "open", "reserve", "create", "map", "clear" };
+	static const char *const calls[] = { "open", "reserve", "create", "map", "clear", "export" };
 	struct block *block = NULL;
 
-	for (int at = 1; at <= 5; at++) {
+	for (int at = 1; at <= 6; at++) {
 		count.fail_at = at;
 		is_int(symm_block_create(&one, BYTES, 2, &block), SYMM_EDEVICE, "a block: %s fails", calls[at - 1]);
 		ok(holds(0, 0, 0) && count.users == 0 && block == NULL, "all is given back");
@@ -168,8 +193,12 @@ static void test_block(void)
 	is_int(symm_block_create(&one, BYTES, 2, &block), 0, "a block");
 	ok(holds(1, 1, 1) && count.users == 1 && count.clears == 1 && block->base[BYTES - 1] == 0,
 	   "is mapped, and full of zeros");
+	test_fd(block);
 	symm_block_unref(block);
 	ok(holds(0, 0, 0) && count.users == 0, "goes with its last reference, and lets the device go");
+	is_int(symm_block_create(&one, BYTES, 2, &block), 0, "another block");
+	symm_block_unref(block);
+	ok(fcntl(count.exported, F_GETFD) < 0, "closes the fd that nobody wanted");
 	is_int(symm_block_create(&one, SIZE_MAX / 4, 2, &block), SYMM_ENOMEM, "more than an address space");
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define OLDEST_CAPABILITY 8
+#define EARLY_DRIVER 12030 /* the first that can capture it */
+#define EARLY_PTX 90       /* kernels/wait_cuda.h: symm_stream_enter */
 
 static const char *const kernels[] = {
 	[SYMM_OP_BARRIER] = "symm_kernel_barrier",
@@ -175,6 +177,19 @@ static int module_error(const struct cuda_device *device, enum symm_cuda_result 
 	return symm_cuda_error(result, "cannot load the kernels on cuda:%d", device->ordinal);
 }
 
+/* The kernels that were loaded wait for their turn themselves: those for older devices do not. */
+static bool launches_early(const struct cuda_device *device)
+{
+	const char *wish = getenv("SYMM_EARLY_LAUNCH");
+	int ptx = 0;
+
+	return (wish == NULL || strcmp(wish, "0") != 0) && device->api->version >= EARLY_DRIVER &&
+	       device->api->cuLaunchKernelEx != NULL &&
+	       device->api->cuFuncGetAttribute(&ptx, SYMM_CUDA_FUNC_ATTRIBUTE_PTX_VERSION,
+					       device->kernel[SYMM_OP_BARRIER]) == SYMM_CUDA_SUCCESS &&
+	       ptx >= EARLY_PTX;
+}
+
 /* To the last byte, now: what is loaded at its first launch waits for running kernels, and they might wait for it. */
 static int load_kernels(struct cuda_device *device)
 {
@@ -190,6 +205,7 @@ static int load_kernels(struct cuda_device *device)
 		if (result != SYMM_CUDA_SUCCESS)
 			return symm_cuda_error(result, "cannot load kernel %s on cuda:%d", kernels[i], device->ordinal);
 	}
+	device->early = launches_early(device);
 	return 0;
 }
 

@@ -39,6 +39,7 @@ struct cuda_device {
 	struct CUctx_st *context;
 	struct CUmod_st *module;
 	struct CUfunc_st *kernel[4]; /* by symm_sync_op.kind; of a COPY: what counts it */
+	bool early;                  /* the kernels may be brought up before their turn: they wait for it themselves */
 	struct symm_cuda_prop prop;  /* of the blocks that we create */
 	size_t granularity;
 	bool fabric; /* blocks can go to other hosts */

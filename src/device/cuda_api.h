@@ -117,6 +117,7 @@ enum symm_cuda_func_attribute {
 	SYMM_CUDA_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK = 0,
 	SYMM_CUDA_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES = 3,
 	SYMM_CUDA_FUNC_ATTRIBUTE_NUM_REGS = 4,
+	SYMM_CUDA_FUNC_ATTRIBUTE_PTX_VERSION = 5,
 	SYMM_CUDA_FUNC_ATTRIBUTE_BINARY_VERSION = 6
 };
 
@@ -156,6 +157,8 @@ enum symm_cuda_capture_status {
 	SYMM_CUDA_STREAM_CAPTURE_STATUS_INVALIDATED = 2
 };
 
+enum symm_cuda_launch_attribute_id { SYMM_CUDA_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6 };
+
 /* CU_MEMHOSTALLOC_... and CU_GET_PROC_ADDRESS_...: bits */
 enum { SYMM_CUDA_MEMHOSTALLOC_PORTABLE = 1, SYMM_CUDA_MEMHOSTALLOC_DEVICEMAP = 2 };
 enum { SYMM_CUDA_GET_PROC_ADDRESS_LEGACY_STREAM = 1 };
@@ -185,6 +188,25 @@ struct symm_cuda_prop {
 struct symm_cuda_access {
 	struct symm_cuda_location location;
 	enum symm_cuda_access_flags flags;
+};
+
+/* CUlaunchAttribute, of which one is used, whose value is an int. */
+struct symm_cuda_launch_attribute {
+	enum symm_cuda_launch_attribute_id id;
+	char unused[8 - sizeof(enum symm_cuda_launch_attribute_id)];
+	union {
+		char bytes[64];
+		int programmaticStreamSerializationAllowed;
+	} value;
+};
+
+/* CUlaunchConfig */
+struct symm_cuda_launch {
+	unsigned int grid[3], block[3];
+	unsigned int shared_bytes;
+	struct CUstream_st *stream;
+	struct symm_cuda_launch_attribute *attrs;
+	unsigned int numAttrs;
 };
 
 struct symm_cuda_multicast_prop {
@@ -234,6 +256,8 @@ struct symm_cuda_multicast_prop {
 	  (struct CUfunc_st *function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,                  \
 	   unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared_bytes,                \
 	   struct CUstream_st *stream, void **params, void **extra))                                                   \
+	X(cuLaunchKernelEx, 11060, false,                                                                              \
+	  (const struct symm_cuda_launch *launch, struct CUfunc_st *function, void **params, void **extra))            \
 	/* streams and events */                                                                                       \
 	X(cuStreamCreate, 2000, true, (struct CUstream_st **stream, unsigned int flags))                               \
 	X(cuStreamDestroy, 4000, true, (struct CUstream_st *stream))                                                   \

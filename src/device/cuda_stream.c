@@ -86,13 +86,25 @@ void symm_cuda_args(const struct symm_sync_op *op, struct symm_sync_args *args)
 					 .peer = op->peer };
 }
 
+/* Early: while the work before it in the stream still ends (kernels/wait_cuda.h). */
 enum symm_cuda_result symm_cuda_kernel(const struct cuda_device *device, int kind, const struct symm_sync_args *args,
 				       struct CUstream_st *stream)
 {
-	unsigned int threads = kind == SYMM_OP_BARRIER ? WARP : 1;
+	struct symm_cuda_launch_attribute early = {
+		.id = SYMM_CUDA_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+		.value.programmaticStreamSerializationAllowed = 1,
+	};
+	struct symm_cuda_launch launch = { .grid = { 1, 1, 1 },
+					   .block = { kind == SYMM_OP_BARRIER ? WARP : 1, 1, 1 },
+					   .stream = stream,
+					   .attrs = &early,
+					   .numAttrs = 1 };
 	void *params[] = { (void *)(uintptr_t)args };
 
-	return device->api->cuLaunchKernel(device->kernel[kind], 1, 1, 1, threads, 1, 1, 0, stream, params, NULL);
+	if (device->early)
+		return device->api->cuLaunchKernelEx(&launch, device->kernel[kind], params, NULL);
+	return device->api->cuLaunchKernel(device->kernel[kind], 1, 1, 1, launch.block[0], 1, 1, 0, stream, params,
+					   NULL);
 }
 
 static int launch_error(const struct cuda_device *device, enum symm_cuda_result result, struct CUstream_st *stream,

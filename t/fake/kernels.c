@@ -251,6 +251,17 @@ enum symm_cuda_result cuLaunchKernel(struct CUfunc_st *function, unsigned int gr
 	return fake_stream_enqueue(stream, &task);
 }
 
+/* The one attribute that we know changes nothing here: a kernel's turn comes when all before it has ended. */
+enum symm_cuda_result cuLaunchKernelEx(const struct symm_cuda_launch *launch, struct CUfunc_st *function, void **params,
+				       void **extra)
+{
+	for (unsigned int i = 0; i < launch->numAttrs; i++)
+		FAKE_ASSERT(launch->attrs[i].id == SYMM_CUDA_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+			    "launch attribute %d", (int)launch->attrs[i].id);
+	return cuLaunchKernel(function, launch->grid[0], launch->grid[1], launch->grid[2], launch->block[0],
+			      launch->block[1], launch->block[2], launch->shared_bytes, launch->stream, params, extra);
+}
+
 /* ---- modules ---- */
 
 enum symm_cuda_result cuModuleLoadData(struct CUmod_st **module, const void *image)
@@ -298,7 +309,7 @@ enum symm_cuda_result cuFuncGetAttribute(int *value, enum symm_cuda_func_attribu
 		*value = 1024;
 	if (attribute == SYMM_CUDA_FUNC_ATTRIBUTE_NUM_REGS)
 		*value = 32;
-	if (attribute == SYMM_CUDA_FUNC_ATTRIBUTE_BINARY_VERSION)
+	if (attribute == SYMM_CUDA_FUNC_ATTRIBUTE_BINARY_VERSION || attribute == SYMM_CUDA_FUNC_ATTRIBUTE_PTX_VERSION)
 		*value = 10 * fake_config.major + fake_config.minor;
 	return SYMM_CUDA_SUCCESS;
 }
