@@ -209,18 +209,18 @@ static int load_kernels(struct cuda_device *device)
 	return 0;
 }
 
-/* Undoes start as far as it came. */
+/* Undoes start as far as it came: what is the host's, too, when there is no context any more. */
 static void stop(struct cuda_device *device)
 {
 	struct cuda_scope scope;
+	bool entered = symm_cuda_enter(device, &scope) == 0;
 
-	if (symm_cuda_enter(device, &scope) == 0) {
-		symm_cuda_errands_end(device);
-		symm_cuda_small_end(device);
-		if (device->module != NULL)
-			symm_cuda_warn(device->api->cuModuleUnload(device->module), "cuModuleUnload");
+	symm_cuda_errands_end(device);
+	symm_cuda_small_end(device);
+	if (device->module != NULL)
+		symm_cuda_warn(device->api->cuModuleUnload(device->module), "cuModuleUnload");
+	if (entered)
 		symm_cuda_leave(device, &scope);
-	}
 	symm_cuda_warn(device->api->cuDevicePrimaryCtxRelease(device->ordinal), "cuDevicePrimaryCtxRelease");
 }
 
