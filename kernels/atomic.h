@@ -44,12 +44,6 @@ static inline void symm_fence_release(void)
 {
 }
 
-/* The same, and an acquire of the words loaded before. */
-static inline void symm_fence(void)
-{
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-}
-
 /* All that this thread wrote or acquired before the last symm_fence_release is seen by whoever acquires after loading
  * the word. */
 static inline void symm_word_publish(uint64_t *word, uint64_t value)

@@ -438,17 +438,21 @@ SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst,
 	uint64_t credit = symm_word_load(symm_sync_inbox(&c, dst));
 	char *slot = at->sync->peer[dst].slot;
 	uint32_t epoch;
+	bool ready;
 	int code;
 
-	symm_fence();
+	symm_fence_release();
 	epoch = c.facts.epoch0 + (uint32_t)ticket;
 	c.want = symm_sync_word(&c, epoch);
+	ready = ticket == 0 || symm_sync_reached(credit, c.want);
+	if (ready)
+		symm_stream_next();
 	code = symm_sync_unreachable(&c, dst, state, blame);
-	if (code == 0 && ticket != 0 && !symm_sync_reached(credit, c.want))
+	if (code == 0 && !ready)
 		code = symm_sync_await(&c, blame);
-	symm_stream_next();
 	if (code == 0)
 		symm_sync_send(&c, slot, symm_sync_layout(at->world_size).signal, epoch + 1);
+	symm_fence_acquire();
 	return code;
 }
 
@@ -464,7 +468,7 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	uint32_t epoch;
 	int code = 0;
 
-	symm_fence();
+	symm_fence_release();
 	if (c.facts.poison != 0)
 		return -(int)c.facts.poison;
 	epoch = c.facts.epoch0 + (uint32_t)ticket + 1;
@@ -477,6 +481,7 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	/* Who answers a signal needs its own credit next: it comes while ours goes out. */
 	symm_prefetch(symm_sync_at(at->own, credits + channel * symm_sync_layout(at->world_size).row, src));
 	symm_sync_send(&c, slot, credits, epoch);
+	symm_fence_acquire();
 	return 0;
 }
 

@@ -11,7 +11,6 @@
 #define LONGEST_SLEEP (50 * SYMM_NS_PER_MS)
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
 #define NAMED 4
-#define HURRY (2 * SYMM_NS_PER_MS) /* most ranks that come together have done each step by then */
 
 int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline)
 {
@@ -234,7 +233,7 @@ static int obey(struct await *await, struct symm_verdict *verdict)
 static void hurry(const struct await *await, int64_t ns)
 {
 	if (await->group->hurries)
-		symm_loop_hurry(ns);
+		symm_loop_hurry(await->context->loop, ns);
 }
 
 int symm_await_publish(struct await *await, const char *digest, const struct symm_offer *offer,
@@ -242,13 +241,13 @@ int symm_await_publish(struct await *await, const char *digest, const struct sym
 {
 	int rc;
 
-	hurry(await, HURRY);
+	hurry(await, SYMM_LOOP_HURRY);
 	rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
 				   failure, keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline),
 				   verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
-	hurry(await, HURRY);
+	hurry(await, SYMM_LOOP_HURRY);
 	return rc;
 }
 
@@ -257,7 +256,7 @@ int symm_await_vote(struct await *await, const struct symm_err *failure, struct 
 	int rc;
 
 	await->voting = true;
-	hurry(await, HURRY);
+	hurry(await, SYMM_LOOP_HURRY);
 	rc = symm_keyspace_vote(await->ks, &await->group->self, await->world_size, await->seq, failure,
 				keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline), verdict);
 	if (rc == 0)

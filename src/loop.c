@@ -77,9 +77,13 @@ static void *run(void *arg)
 	return NULL;
 }
 
-void symm_loop_hurry(int64_t ns)
+void symm_loop_hurry(struct symm_loop *loop, int64_t ns)
 {
+	bool asleep = !is_hurried();
+
 	__atomic_store_n(&hurry_until, ns > 0 ? symm_now() + ns : 0, __ATOMIC_RELAXED);
+	if (asleep && ns > 0)
+		event_active(loop->wake, EV_TIMEOUT, 0);
 }
 
 /* With all signals blocked: handlers stay the user's threads', and libevent's writes cannot end us by SIGPIPE. */

@@ -34,7 +34,8 @@ void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
 /* For so long (0: no longer) the loop thread, and who waits for a symm_done, look again and again instead of sleeping:
  * to be woken takes a core of an idle machine as long as Redis needs for an answer. For those who have cores to
  * spare. */
-void symm_loop_hurry(int64_t ns);
+#define SYMM_LOOP_HURRY 2000000 /* most ranks that come together have done each step of a collective by then */
+void symm_loop_hurry(struct symm_loop *loop, int64_t ns);
 
 /* A thing that a thread waits for and the loop completes. */
 struct symm_done {
