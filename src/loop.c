@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -66,14 +67,20 @@ static bool is_hurried(void)
 	return until != 0 && symm_now() < until;
 }
 
-/* A hurried loop does not sleep: it looks again and again. */
+/* A hurried loop does not sleep: it looks again and again. In between, and so does who waits for it, it leaves its core
+ * to whom the kernel woke on the same one: else that one waits for a whole time slice. */
 static void *run(void *arg)
 {
 	struct symm_loop *loop = arg;
 
 	here = loop;
-	while (!loop->stop)
-		event_base_loop(loop->base, is_hurried() ? EVLOOP_NONBLOCK : EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	while (!loop->stop) {
+		bool hurried = is_hurried();
+
+		event_base_loop(loop->base, hurried ? EVLOOP_NONBLOCK : EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+		if (hurried)
+			sched_yield();
+	}
 	return NULL;
 }
 
@@ -275,7 +282,7 @@ bool symm_done_wait(struct symm_done *done, int64_t deadline)
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
 
 	while (is_hurried() && __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0)
-		;
+		sched_yield();
 	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
 		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,
 				  FUTEX_BITSET_MATCH_ANY);
