@@ -187,9 +187,11 @@ static int alloc_in(struct group *group, size_t bytes, const struct symm_alloc_o
 	rc = make(group, bytes, options, &alloc);
 	if (rc != 0)
 		return rc;
-	/* Who allocates goes on to a rendezvous: the loop gets up meanwhile. */
-	if (group->hurries)
+	/* Who allocates goes on to a rendezvous. */
+	if (group->hurries) {
 		symm_loop_hurry(group->context->loop, SYMM_LOOP_HURRY);
+		symm_keyspace_wake(&group->ks);
+	}
 	symm_memory_write();
 	answered = from_cache(group, bytes, options, ptr, &rc);
 	if (!answered)
