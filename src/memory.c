@@ -2,6 +2,7 @@
 
 #include "error.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -179,17 +180,33 @@ static int span_map_foreign(struct span *span, int n_incoming, const struct inco
 
 /* What ranks of this process have mapped for their device is seen at the same address by ours. A grant needs no end:
  * it goes with the block. */
+/* Once for each device: a driver refuses to grant again what it has granted. */
+static int block_grant(struct block *block, struct symm_device *device)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	const uint64_t bit = UINT64_C(1) << device->index % 64;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	if ((block->granted & bit) == 0)
+		rc = device->ops->grant(device, block->base, block->bytes);
+	if (rc == 0)
+		block->granted |= bit;
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
 static int span_grant(const struct span *span, int n_incoming, const struct incoming *incoming)
 {
 	struct symm_device *device = span->own->device;
 	int rc = 0;
 
 	for (int i = 0; i < n_incoming && rc == 0; i++) {
-		const struct block *block = incoming[i].block;
+		struct block *block = incoming[i].block;
 
 		if (block == NULL || block->device == device)
 			continue;
-		rc = device->ops->grant(device, block->base, block->bytes);
+		rc = block_grant(block, device);
 		if (rc != 0)
 			symm_error_prefix(rc, "the block of rank %d", incoming[i].rank);
 	}

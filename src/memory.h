@@ -14,6 +14,7 @@ struct block {
 	size_t spare;   /* slots behind the own one */
 	int spare_used; /* a span has them */
 	symm_phys phys;
+	uint64_t granted; /* devices of this process, by bit, that may use it besides its own */
 	int fd; /* for the first who exports the block: to make one can take the driver a millisecond; -1: none */
 };
 /* Full of zeros. */

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 static struct tap_redis redis;
-static int *rally; /* shared by the ranks */
+static int *rally;     /* shared by the ranks */
+static double *figures; /* [MOST_RANKS], a rank's own: gpu_most */
+#define MOST_RANKS 64
 
 double gpu_seconds(void)
 {
@@ -85,6 +87,7 @@ void gpu_prepare(void)
 	setenv("SYMM_DEVICE", "cuda", 0);
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	rally = tap_shared(sizeof(*rally));
+	figures = tap_shared(MOST_RANKS * sizeof(*figures));
 }
 
 /* All go on within a microsecond or two: nobody naps. */
@@ -94,6 +97,18 @@ void gpu_rally(const struct gpu *gpu)
 
 	while (__atomic_load_n(count, __ATOMIC_ACQUIRE) / gpu->world <= round)
 		sched_yield();
+}
+
+double gpu_most(const struct gpu *gpu, double value)
+{
+	double most = value;
+
+	figures[gpu->rank] = value;
+	gpu_rally(gpu);
+	for (int rank = 0; rank < gpu->world; rank++)
+		most = figures[rank] > most ? figures[rank] : most;
+	gpu_rally(gpu);
+	return most;
 }
 
 int gpu_main(const char *name, int (*fn)(struct gpu *gpu), void *arg, int timeout_s)

@@ -23,6 +23,8 @@ struct gpu {
 int gpu_main(const char *name, int (*fn)(struct gpu *gpu), void *arg, int timeout_s);
 /* Returns when all ranks have called it; only for ranks that were forked. */
 void gpu_rally(const struct gpu *gpu);
+/* The largest of all ranks' values. */
+double gpu_most(const struct gpu *gpu, double value);
 /* Whether the program looks after its ranks itself: tap_ranks_start with gpu_run. */
 struct gpu_start {
 	int (*fn)(struct gpu *gpu);
