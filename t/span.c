@@ -217,6 +217,14 @@ static void make(size_t spare, struct block *block[3], struct incoming incoming[
 	memset(&count.maps, 0, sizeof(count) - offsetof(typeof(count), maps));
 }
 
+/* A span that was mapped has taken the references over. */
+static const struct incoming *again(struct block *block[3], const struct incoming *incoming)
+{
+	symm_block_ref(block[1]);
+	symm_block_ref(block[2]);
+	return incoming;
+}
+
 static void test_span(size_t spare)
 {
 	struct incoming incoming[RANKS - 1];
@@ -226,12 +234,14 @@ static void test_span(size_t spare)
 
 	make(spare, block, incoming);
 	for (int at = 1; at <= calls; at++) {
+		block[2]->granted = 0;
 		count.fail_at = at;
 		is_int(symm_span_map(&span, block[0], 0, RANKS, incoming), SYMM_EDEVICE, "%zu spare: call %d fails",
 		       spare, at);
 		ok(holds(3, 3, 3) && block[0]->spare_used == 0 && block[2]->refs == 2, "all is given back");
 	}
 	memset(&count.maps, 0, sizeof(count) - offsetof(typeof(count), maps));
+	block[2]->granted = 0;
 	is_int(symm_span_map(&span, symm_block_ref(block[0]), 0, RANKS, incoming), 0, "%zu spare: a span", spare);
 	ok(holds(own_ranges, 3, 5), "keeps mappings, and no imports");
 	ok(count.maps == 1 && count.fds == 1 && count.handles == 1, "one map for an fd and a handle");
@@ -239,6 +249,9 @@ static void test_span(size_t spare)
 	ok(span.address[0] == block[0]->base && span.address[3] == block[1]->base && span.address[4] == block[2]->base,
 	   "blocks of this process are where they are");
 	ok((char *)span.address[2] == (char *)span.address[1] + BYTES, "the foreign ones are neighbours");
+	symm_span_unmap(&span);
+	is_int(symm_span_map(&span, symm_block_ref(block[0]), 0, RANKS, again(block, incoming)), 0, "once more");
+	is_int(count.grants, 1, "what was granted is not granted again");
 	symm_span_unmap(&span);
 	for (int i = 0; i < 3; i++)
 		symm_block_unref(block[i]);
