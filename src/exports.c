@@ -29,7 +29,9 @@ static struct export *find(uint64_t nonce, uint64_t seq, int rank)
 static void drop(struct export *export, int n)
 {
 	for (int i = 0; i < n; i++) {
-		if (export->fd[i] >= 0)
+		if (export->fd[i] >= 0 && export->block[i] != NULL)
+			symm_block_export_end(export->block[i], export->fd[i]);
+		else if (export->fd[i] >= 0)
 			close(export->fd[i]);
 		symm_block_unref(export->block[i]);
 	}

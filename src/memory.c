@@ -7,6 +7,57 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MOST_FDS_KEPT 256 /* by a process */
+
+/* To make an fd takes a driver half a millisecond, and to close the last one too. So the first is made with the block,
+ * and a block keeps one until it goes; but many of them are too dear, where a process may have few. */
+static int fds_kept; /* atomic */
+
+static bool fd_keep(struct block *block, int fd)
+{
+	int none = -1;
+
+	if (__atomic_add_fetch(&fds_kept, 1, __ATOMIC_RELAXED) <= MOST_FDS_KEPT &&
+	    __atomic_compare_exchange_n(&block->fd, &none, fd, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return true;
+	__atomic_sub_fetch(&fds_kept, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static int fd_take(struct block *block)
+{
+	int fd = __atomic_exchange_n(&block->fd, -1, __ATOMIC_ACQ_REL);
+
+	if (fd >= 0)
+		__atomic_sub_fetch(&fds_kept, 1, __ATOMIC_RELAXED);
+	return fd;
+}
+
+int symm_block_export(struct block *block, int *fd)
+{
+	int kept = fd_take(block);
+
+	if (kept < 0)
+		return block->device->ops->export(block->device, block->phys, fd);
+	*fd = kept;
+	return 0;
+}
+
+void symm_block_export_end(struct block *block, int fd)
+{
+	if (!fd_keep(block, fd))
+		close(fd);
+}
+
+static int first_fd(struct block *block)
+{
+	int fd, rc = symm_block_export(block, &fd);
+
+	if (rc == 0)
+		symm_block_export_end(block, fd);
+	return rc;
+}
+
 static int block_fill(struct block *block)
 {
 	const struct symm_device_ops *ops = block->device->ops;
@@ -31,7 +82,7 @@ static int block_fill(struct block *block)
 	if (rc != 0)
 		goto fail_map;
 	block->base = base;
-	rc = block->spare > 0 ? ops->export(block->device, block->phys, &block->fd) : 0;
+	rc = block->spare > 0 ? first_fd(block) : 0;
 	if (rc != 0)
 		goto fail_map;
 	return 0;
@@ -71,16 +122,6 @@ fail:
 	return rc;
 }
 
-int symm_block_export(struct block *block, int *fd)
-{
-	int made = __atomic_exchange_n(&block->fd, -1, __ATOMIC_ACQ_REL);
-
-	if (made < 0)
-		return block->device->ops->export(block->device, block->phys, fd);
-	*fd = made;
-	return 0;
-}
-
 struct block *symm_block_ref(struct block *block)
 {
 	__atomic_fetch_add(&block->refs, 1, __ATOMIC_RELAXED);
@@ -90,12 +131,14 @@ struct block *symm_block_ref(struct block *block)
 void symm_block_unref(struct block *block)
 {
 	const struct symm_device_ops *ops;
+	int fd;
 
 	if (block == NULL || __atomic_sub_fetch(&block->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	ops = block->device->ops;
-	if (block->fd >= 0)
-		close(block->fd);
+	fd = fd_take(block);
+	if (fd >= 0)
+		close(fd);
 	ops->unmap(block->device, block->base, block->bytes);
 	ops->release(block->device, block->phys);
 	ops->unreserve(block->device, block->base, block->bytes * (block->spare + 1));

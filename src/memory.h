@@ -15,15 +15,16 @@ struct block {
 	int spare_used; /* a span has them */
 	symm_phys phys;
 	uint64_t granted; /* devices of this process, by bit, that may use it besides its own */
-	int fd; /* for the first who exports the block: to make one can take the driver a millisecond; -1: none */
+	int fd; /* kept for who exports the block next; -1: none */
 };
 /* Full of zeros. */
 int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);
 struct block *symm_block_ref(struct block *block);
 /* The last reference unmaps and releases. */
 void symm_block_unref(struct block *block);
-/* An fd of the block for peers: the caller closes it. */
+/* An fd of the block for peers, which goes back with symm_block_export_end. */
 int symm_block_export(struct block *block, int *fd);
+void symm_block_export_end(struct block *block, int fd);
 
 /* One rank's block as it comes to us: a block of this process, or an fd or a fabric handle of a peer's. */
 struct incoming {

@@ -174,8 +174,10 @@ static void test_fd(struct block *block)
 
 	ok(symm_block_export(block, &first) == 0 && first == made, "an fd was made with it");
 	ok(symm_block_export(block, &second) == 0 && second != made, "the next is another");
-	close(first);
-	close(second);
+	symm_block_export_end(block, first);
+	symm_block_export_end(block, second);
+	ok(fcntl(first, F_GETFD) >= 0 && fcntl(second, F_GETFD) < 0, "one of them is kept");
+	count.exported = first;
 }
 
 static void test_block(void)
@@ -196,6 +198,7 @@ static void test_block(void)
 	test_fd(block);
 	symm_block_unref(block);
 	ok(holds(0, 0, 0) && count.users == 0, "goes with its last reference, and lets the device go");
+	ok(fcntl(count.exported, F_GETFD) < 0, "and the fd");
 	is_int(symm_block_create(&one, BYTES, 2, &block), 0, "another block");
 	symm_block_unref(block);
 	ok(fcntl(count.exported, F_GETFD) < 0, "closes the fd that nobody wanted");
