@@ -104,7 +104,7 @@ dist_check_SCRIPTS += \
 	t/symmrun.sh \
 	t/tool.sh
 
-EXTRA_DIST += t/results/2026-11-22-host.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/tap/tap.sh
+EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/tap/tap.sh
 
 TESTS += $(c_tests) $(dist_check_SCRIPTS)
 TEST_EXTENSIONS = .t .sh
