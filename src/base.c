@@ -1,6 +1,7 @@
 #include "base.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -46,6 +47,13 @@ int64_t symm_jitter(int64_t ns)
 
 	symm_random(&r, sizeof(r));
 	return ns * 3 / 4 + ns / 2 * (int64_t)(r % 1024) / 1024;
+}
+
+uint32_t symm_cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
 }
 
 struct symm_id symm_id_new(void)

@@ -24,6 +24,8 @@ void symm_sleep(int64_t ns, int64_t deadline);
 void symm_random(void *bytes, size_t n);
 /* ns with +-25 % of jitter. */
 int64_t symm_jitter(int64_t ns);
+/* How many cores this process may use. */
+uint32_t symm_cores(void);
 
 /* 2 n lower-case hex digits and the end. */
 void symm_hex_format(const uint8_t *bytes, size_t n, char *out);

@@ -7,7 +7,6 @@
 #include "log.h"
 #include "watch.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,13 +361,6 @@ const struct symm_link_hooks symm_group_link_hooks = {
 
 /* ---- making and unmaking ---- */
 
-static uint32_t cores(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
-}
-
 static int write_sync(struct group *group, struct symm_sync_mirror *mirror_of_kernels)
 {
 	struct symm_device *device = group->context->device;
@@ -379,7 +371,7 @@ static int write_sync(struct group *group, struct symm_sync_mirror *mirror_of_ke
 		.rank = (uint32_t)group->rank,
 		.world_size = (uint32_t)group->world_size,
 		.epoch0 = epoch0 != NULL ? (uint32_t)strtoul(epoch0, NULL, 0) : 0,
-		.oversubscribed = group->roster->n > cores(),
+		.oversubscribed = group->roster->n > symm_cores(),
 		.mirror = mirror_of_kernels,
 	};
 
@@ -516,7 +508,7 @@ int symm_group_make(struct context *context, const char *name, const struct symm
 	if ((rc = symm_roster_get(&group->ks, deadline, &group->roster)) != 0)
 		goto fail;
 	/* Ours, and the loop's, of each rank. */
-	group->hurries = 2 * group->roster->n <= cores();
+	group->hurries = 2 * group->roster->n <= symm_cores();
 	if ((rc = make_sync(group)) != 0)
 		goto fail_roster;
 	group->handle = symm_handle_new(SYMM_HANDLE_GROUP, group);

@@ -20,6 +20,7 @@ c_tests = \
 	t/fake.t \
 	t/faults.t \
 	t/group.t \
+	t/hurry.t \
 	t/keyspace.t \
 	t/keyspace_redis.t \
 	t/leaks.t \
@@ -60,6 +61,8 @@ t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_roster_get \
 	-Wl,--wrap=symm_span_map \
 	-Wl,--wrap=symm_view_make
+t_hurry_t_SOURCES = t/hurry.c t/ask.h t/rig.h t/any_device.h
+t_hurry_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_cores
 t_blame_t_SOURCES = t/blame.c t/rig.h t/any_device.h
 # They run on the fake driver, t/fake, or with SYMM_DEVICE=cuda on another.
 t_cuda_capture_t_SOURCES = t/cuda_capture.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
