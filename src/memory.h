@@ -15,7 +15,7 @@ struct block {
 	int spare_used; /* a span has them */
 	symm_phys phys;
 	uint64_t granted; /* devices of this process, by bit, that may use it besides its own */
-	int fd; /* kept for who exports the block next; -1: none */
+	int fd;           /* kept for who exports the block next; -1: none */
 };
 /* Full of zeros. */
 int symm_block_create(struct symm_device *device, size_t bytes, size_t spare, struct block **block);

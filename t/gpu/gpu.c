@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static struct tap_redis redis;
-static int *rally;     /* shared by the ranks */
+static int *rally;      /* shared by the ranks */
 static double *figures; /* [MOST_RANKS], a rank's own: gpu_most */
 #define MOST_RANKS 64
 
