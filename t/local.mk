@@ -13,6 +13,7 @@ c_tests = \
 	t/cuda_driver.t \
 	t/cuda_failures.t \
 	t/cuda_faults.t \
+	t/cuda_stuck.t \
 	t/cuda_world.t \
 	t/device.t \
 	t/device_cuda.t \
@@ -70,6 +71,7 @@ t_cuda_context_t_SOURCES = t/cuda_context.c t/cuda_help.h t/ask.h t/rig.h t/any_
 t_cuda_driver_t_SOURCES = t/cuda_driver.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_failures_t_SOURCES = t/cuda_failures.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_faults_t_SOURCES = t/cuda_faults.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_stuck_t_SOURCES = t/cuda_stuck.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_world_t_SOURCES = t/cuda_world.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_device_t_SOURCES = t/device.c t/device_help.h t/any_device.h
 t_cuda_api_t_CPPFLAGS = $(AM_CPPFLAGS) -idirafter /usr/local/cuda/include
@@ -133,7 +135,7 @@ check-strict:
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t t/memory.t t/rendezvous.t \
 	t/restart.t t/signals.t t/watch.t t/cuda_capture.t t/cuda_context.t t/cuda_driver.t t/cuda_failures.t \
-	t/cuda_faults.t t/cuda_world.t
+	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
 		SYMM_TEST_DIVISOR=5 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
