@@ -141,7 +141,7 @@ struct symm_device_ops {
 		      void (*failed)(void *arg), void *arg, uint64_t *count);
 	/* Does it now. *code: what the algorithm gave (0 or a negative code, no detail written), and for
 	 * SYMM_SYNC_CLOSED *peer, who has freed the allocation. Returns an error, its detail written, if the device
-	 * itself failed. */
+	 * itself failed; SYMM_ETIMEDOUT: it has not come to it, but may still do so. */
 	int (*run)(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer);
 };
 

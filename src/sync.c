@@ -78,6 +78,20 @@ struct where {
 };
 static const struct where now = { false, NULL };
 
+/* The device has not done it in time, and may still do it, of which the peers know nothing. */
+static int give_up(const struct view *view, const char *what, uint32_t channel)
+{
+	struct group *group = view->group;
+	struct symm_err why;
+	char name[128];
+
+	symm_error_prefix(SYMM_ETIMEDOUT, "%s: %s on channel %u",
+			  symm_group_rank_name(group, group->rank, name, sizeof(name)), what, channel);
+	symm_err_take(&why, SYMM_ETIMEDOUT);
+	symm_group_fail(group, group->rank, &why, true);
+	return symm_group_failed(group, SYMM_ETIMEDOUT);
+}
+
 static int run(struct view *view, struct symm_sync_op *op, struct where where)
 {
 	static const char *const names[] = { "barrier", "put_signal", "wait_signal", "copy" };
@@ -95,6 +109,8 @@ static int run(struct view *view, struct symm_sync_op *op, struct where where)
 	symm_doing_pass(&view->doing, names[op->kind], op->channel);
 	rc = device->ops->run(device, op, &code, &peer);
 	symm_doing_pass(&view->doing, NULL, 0);
+	if (rc == SYMM_ETIMEDOUT)
+		return give_up(view, names[op->kind], op->channel);
 	if (rc != 0)
 		return rc;
 	return code == 0 ? 0 : explain(view, code, peer);

@@ -4,6 +4,20 @@
 
 static struct tap_redis redis;
 
+/* Keeps the stream busy until *flag is set. */
+static int spin(struct CUstream_st *stream, uint32_t *flag)
+{
+	struct CUmod_st *module;
+	struct CUfunc_st *function;
+	void *params[] = { &flag };
+
+	CU(cu->cuModuleLoadData(&module, symm_cuda_fatbin));
+	CU(cu->cuModuleGetFunction(&function, module, "test_spin"));
+	CU(cu->cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL));
+	CU(cu->cuModuleUnload(module));
+	return 0;
+}
+
 /* ---- failed ---- */
 
 /* Rank 1 fails the group; rank 0's kernels cannot be told, and yet none of its calls succeeds any more. */
@@ -32,6 +46,44 @@ static int fails_at_once(int rank, void *arg)
 	return 0;
 }
 
+/* ---- not begun ---- */
+
+/* On a GPU of one hardware queue a user's kernel holds up all. */
+static int not_begun(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 2, .timeout_ms = 10000 };
+	struct CUctx_st *context;
+	struct CUstream_st *stream;
+	struct symm_mem *mem;
+	int ordinal, *rally = arg;
+	uint32_t *flag;
+	double start;
+	void *ptr;
+
+	setenv("SYMM_FAKE_QUEUES", "1", 1);
+	DO(driver_start(rank, &ordinal, &context));
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
+	flag = own_memory(rig.context, sizeof(*flag));
+	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	tap_rally(rally, 2);
+	if (rank == 0) {
+		DO(spin(stream, flag));
+		BAD(symm_barrier(mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
+		BAD(symm_group_status(rig.group), SYMM_ETIMEDOUT, "has not begun");
+	}
+	for (start = seconds_now(); symm_group_status(rig.group) == 0 && seconds_now() - start < patience(20);)
+		nap_ms(1);
+	BAD(symm_group_status(rig.group), SYMM_ETIMEDOUT, "rank 0 (");
+	tap_rally(rally, 2);
+	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+	CU(cu->cuStreamSynchronize(stream));
+	CU(cu->cuStreamDestroy(stream));
+	own_memory_free(rig.context, flag);
+	GOOD(symm_close(rig.context));
+	return driver_end(ordinal);
+}
+
 int main(void)
 {
 	int *rally;
@@ -42,9 +94,10 @@ int main(void)
 		tap_skip_all("only the fake driver has one hardware queue, and copies that fail");
 		return 0;
 	}
-	rally = tap_shared(sizeof(*rally));
+	rally = tap_shared(2 * sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	tap_ranks("a failed group whose kernels cannot be told", 2, fails_at_once, rally, 60);
+	tap_ranks("a failed group whose kernels cannot be told", 2, fails_at_once, &rally[0], 60);
+	tap_ranks("work that does not begin fails the group", 2, not_begun, &rally[1], 60);
 	tap_redis_stop(&redis);
 	return tap_done();
 }
