@@ -16,19 +16,19 @@ SYMM_FN struct symm_sync_place symm_entry_place(const struct symm_sync_args *arg
 	return at;
 }
 
-/* By one lane, after all. */
+/* By one lane, after all. Who sees the result sees that it is counted. */
 SYMM_FN void symm_entry_end(const struct symm_sync_args *args, int code, uint32_t blame)
 {
 	struct symm_sync_result *result = args->result;
 
+	if (args->counted)
+		symm_counter_bump(&args->sync->ended);
 	if (result != NULL) {
 		result->code = code;
 		result->peer = blame;
 		symm_fence_release();
 		symm_flag_publish(&result->done, 1);
 	}
-	if (args->counted)
-		symm_counter_bump(&args->sync->ended);
 }
 
 SYMM_FN void symm_entry_barrier(const struct symm_sync_args *args)

@@ -89,7 +89,7 @@ struct symm_sync_peer {
 struct symm_sync {
 	struct symm_sync_group *group;
 	char *own;      /* our own slot: peer[rank].slot */
-	uint64_t ended; /* pieces of work of eager launches that have ended: see symm_device_ops.launch */
+	uint64_t ended; /* pieces of work that have ended, replayed ones apart: see symm_device_ops.launch */
 	uint64_t unused[5];
 	struct {
 		uint64_t ticket, done, unused[6];
@@ -164,7 +164,7 @@ struct symm_sync_args {
 	char *own; /* sync->own */
 	uint64_t timeout_ns;
 	uint32_t channel, peer;
-	uint32_t counted; /* 1: an eager launch, adds to sync->ended when it ends */
+	uint32_t counted; /* 1: not to be replayed, adds to sync->ended when it ends */
 	uint32_t world_size;
 	struct symm_sync_result *result; /* NULL, or, in memory that the host reads, where a blocking call waits */
 };

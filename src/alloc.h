@@ -33,7 +33,7 @@ struct view {
 	struct alloc *alloc;
 	struct group *group;
 	int refs;          /* the user's */
-	uint64_t launched; /* on streams: sync->ended will have grown to it when nothing is under way */
+	uint64_t launched; /* sync->ended will have grown to it when nothing is under way */
 	uint64_t seq;
 	struct span span;
 	struct multicast multicast; /* of the span's own block */

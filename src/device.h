@@ -141,8 +141,10 @@ struct symm_device_ops {
 		      void (*failed)(void *arg), void *arg, uint64_t *count);
 	/* Does it now. *code: what the algorithm gave (0 or a negative code, no detail written), and for
 	 * SYMM_SYNC_CLOSED *peer, who has freed the allocation. Returns an error, its detail written, if the device
-	 * itself failed; SYMM_ETIMEDOUT: it has not come to it, but may still do so. */
-	int (*run)(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer);
+	 * itself failed; SYMM_ETIMEDOUT: it has not come to it, but may still do so. *count: as for
+	 * launch, set in any case. */
+	int (*run)(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
+		   uint64_t *count);
 };
 
 struct symm_device {

@@ -97,6 +97,7 @@ static int run(struct view *view, struct symm_sync_op *op, struct where where)
 	static const char *const names[] = { "barrier", "put_signal", "wait_signal", "copy" };
 	struct symm_device *device = view->alloc->block->device;
 	uint32_t peer = 0;
+	uint64_t count;
 	int rc, code;
 
 	op->sync = view->sync;
@@ -107,7 +108,9 @@ static int run(struct view *view, struct symm_sync_op *op, struct where where)
 	if (where.on_stream)
 		return enqueue(view, op, where.stream);
 	symm_doing_pass(&view->doing, names[op->kind], op->channel);
-	rc = device->ops->run(device, op, &code, &peer);
+	rc = device->ops->run(device, op, &code, &peer, &count);
+	if (count > 0)
+		__atomic_fetch_add(&view->launched, count, __ATOMIC_RELAXED);
 	symm_doing_pass(&view->doing, NULL, 0);
 	if (rc == SYMM_ETIMEDOUT)
 		return give_up(view, names[op->kind], op->channel);

@@ -138,7 +138,7 @@ static void tell(const struct view *view, int rank, uint32_t state)
 	device->ops->wake(device, view->slot[rank], world);
 }
 
-/* How many pieces of work are under way on streams. A device that has failed does no more. */
+/* How many pieces of work are under way. A device that has failed does no more. */
 static int count_work(const struct view *view, uint64_t *n)
 {
 	struct symm_device *device = view->alloc->block->device;
@@ -164,7 +164,7 @@ static int await_work(const struct view *view, int64_t deadline)
 
 	while ((rc = count_work(view, &n)) == 0 && n > 0) {
 		if (symm_now() >= deadline)
-			return symm_error(SYMM_EBUSY, "%llu pieces of work on streams still use this symm_mem",
+			return symm_error(SYMM_EBUSY, "%llu pieces of work still use this symm_mem",
 					  (unsigned long long)n);
 		symm_sleep(wait, deadline);
 		if (wait < SYMM_NS_PER_MS)

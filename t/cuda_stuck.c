@@ -84,6 +84,37 @@ static int not_begun(int rank, void *arg)
 	return driver_end(ordinal);
 }
 
+/* What was given up may still begin: its memory is not taken away, and who wants to does not wait without end. */
+static int given_up(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 };
+	struct CUctx_st *context;
+	struct CUstream_st *stream;
+	struct symm_mem *mem;
+	uint32_t *flag;
+	int ordinal;
+	void *ptr;
+
+	(void)arg;
+	setenv("SYMM_FAKE_QUEUES", "1", 1);
+	DO(driver_start(rank, &ordinal, &context));
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
+	flag = own_memory(rig.context, sizeof(*flag));
+	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	DO(spin(stream, flag));
+	BAD(symm_barrier(mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
+	GOOD(symm_mem_release(mem));
+	BAD(symm_free(ptr), SYMM_EBUSY, "1 pieces of work");
+	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+	GOOD(symm_free(ptr));
+	CU(cu->cuStreamSynchronize(stream));
+	CU(cu->cuStreamDestroy(stream));
+	own_memory_free(rig.context, flag);
+	GOOD(symm_close(rig.context));
+	return driver_end(ordinal);
+}
+
 int main(void)
 {
 	int *rally;
@@ -98,6 +129,7 @@ int main(void)
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	tap_ranks("a failed group whose kernels cannot be told", 2, fails_at_once, &rally[0], 60);
 	tap_ranks("work that does not begin fails the group", 2, not_begun, &rally[1], 60);
+	tap_ranks("work that was given up keeps its memory", 1, given_up, NULL, 60);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

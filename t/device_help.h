@@ -168,8 +168,9 @@ static inline int launched(void *stream, const struct symm_sync_op *op)
 /* What the algorithm gave, or the device's error. */
 static inline int ran(const struct symm_sync_op *op)
 {
+	uint64_t count;
 	uint32_t peer;
-	int code, rc = ops->run(device, op, &code, &peer);
+	int code, rc = ops->run(device, op, &code, &peer, &count);
 
 	return rc != 0 ? rc : code;
 }

@@ -572,9 +572,9 @@ static int busy(int rank, void *arg)
 		BAD(end == 0   ? symm_free(ptr)
 		    : end == 1 ? symm_mem_release(mem)
 			       : symm_group_leave(rig->group),
-		    SYMM_EBUSY, "1 pieces of work on streams still use this symm_mem");
+		    SYMM_EBUSY, "1 pieces of work still use this symm_mem");
 		if (end == 2)
-			BAD(symm_close(rig->context), SYMM_EBUSY, "1 pieces of work on streams");
+			BAD(symm_close(rig->context), SYMM_EBUSY, "1 pieces of work");
 		BAD(symm_put(mem, rank, 0, word, 8), SYMM_ESTALE, "no more");
 		CHECK(symm_mem_find(ptr, rig->group, &found) == SYMM_ESTALE);
 		GOOD(symm_put_signal(gate, rank, 0, 0));

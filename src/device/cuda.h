@@ -115,13 +115,15 @@ void symm_cuda_small_end(struct cuda_device *device);
 
 /* Makes the first errand: to make one later may have to wait for running kernels. */
 int symm_cuda_errands_start(struct cuda_device *device);
-/* Waits until the device has done with all that `run` gave it: before memory is unmapped or used again. */
+/* Waits until the device has done with what `run` and copies gave it, but for what was given up, which is counted:
+ * before memory is unmapped or used again. */
 void symm_cuda_errands_settle(struct cuda_device *device);
 void symm_cuda_errands_end(struct cuda_device *device);
 int symm_cuda_clear(struct symm_device *device, void *address, size_t bytes);
 int symm_cuda_write(struct symm_device *device, void *dst, const void *src, size_t bytes);
 int symm_cuda_read(struct symm_device *device, void *dst, const void *src, size_t bytes);
-int symm_cuda_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer);
+int symm_cuda_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
+		  uint64_t *count);
 
 /* ---- cuda_stream.c ---- */
 

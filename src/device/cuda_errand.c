@@ -120,18 +120,26 @@ int symm_cuda_errands_start(struct cuda_device *device)
 	return rc;
 }
 
-/* A kernel tells its result with its last but one instruction: an idle errand's has ended, or is about to. One put
- * aside has not begun, and would find its memory gone; better to wait without a limit than to lose the context. */
-void symm_cuda_errands_settle(struct cuda_device *device)
+/* True if one of those that nobody waits for still runs. Locked. */
+static bool idle_run(const struct cuda_device *device)
+{
+	const struct errand *errand = device->errands.idle;
+
+	while (errand != NULL && !errand_runs(device, errand))
+		errand = errand->next;
+	return errand != NULL;
+}
+
+/* A kernel tells its result with its last but one instruction: an idle errand's has ended, or is about to. */
+static void settle(struct cuda_device *device, bool aside_too)
 {
 	int64_t start = symm_now();
 	bool told = false, busy;
 
 	do {
 		pthread_mutex_lock(&device->errands.lock);
-		busy = reclaim(device);
-		for (struct errand *errand = device->errands.idle; errand != NULL && !busy; errand = errand->next)
-			busy = errand_runs(device, errand);
+		busy = reclaim(device) && aside_too;
+		busy = busy || idle_run(device);
 		pthread_mutex_unlock(&device->errands.lock);
 		if (busy && symm_now() - start > SPIN_NS)
 			symm_sleep(NAP_NS, INT64_MAX);
@@ -145,11 +153,18 @@ void symm_cuda_errands_settle(struct cuda_device *device)
 	} while (busy);
 }
 
+void symm_cuda_errands_settle(struct cuda_device *device)
+{
+	settle(device, false);
+}
+
+/* What was put aside has not begun, and would find its errand's memory gone; better to wait without a limit than to
+ * lose the context. It is counted, so that whoever closes has waited for it already, with a deadline. */
 void symm_cuda_errands_end(struct cuda_device *device)
 {
 	struct errand *errand;
 
-	symm_cuda_errands_settle(device);
+	settle(device, true);
 	while ((errand = device->errands.idle) != NULL) {
 		device->errands.idle = errand->next;
 		errand_free(device, errand);
@@ -281,7 +296,8 @@ static int await(const struct cuda_device *device, const struct errand *errand, 
 	return 0;
 }
 
-static int run_kernel(const struct cuda_device *device, const struct errand *errand, const struct symm_sync_op *op)
+static int run_kernel(const struct cuda_device *device, const struct errand *errand, const struct symm_sync_op *op,
+		      uint64_t *count)
 {
 	bool forever = op->timeout_ns > (uint64_t)(INT64_MAX - GRACE_NS - symm_now());
 	int64_t deadline = forever ? INT64_MAX : symm_now() + (int64_t)op->timeout_ns + GRACE_NS;
@@ -290,21 +306,24 @@ static int run_kernel(const struct cuda_device *device, const struct errand *err
 
 	symm_cuda_args(op, &args);
 	args.result = errand->kernel_result;
+	args.counted = 1;
 	memset(errand->result, 0, sizeof(*errand->result));
 	result = symm_cuda_kernel(device, op->kind, &args, errand->stream);
 	if (result != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cannot launch a kernel on cuda:%d", device->ordinal);
+	*count = 1;
 	return await(device, errand, deadline);
 }
 
-static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer)
+static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
+		    uint64_t *count)
 {
 	struct errand *errand;
 	int rc = errand_get(device, &errand);
 
 	if (rc != 0)
 		return rc;
-	rc = run_kernel(device, errand, op);
+	rc = run_kernel(device, errand, op, count);
 	if (rc == 0) {
 		*code = errand->result->code;
 		*peer = errand->result->peer;
@@ -313,12 +332,13 @@ static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, i
 	return rc;
 }
 
-int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *code, uint32_t *peer)
+int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *code, uint32_t *peer, uint64_t *count)
 {
 	struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
 	int rc;
 
+	*count = 0;
 	if (op->kind == SYMM_OP_COPY) {
 		rc = transfer(base, copy, "copy", op->dst, op->src, op->bytes);
 		if (rc == 0)
@@ -328,7 +348,7 @@ int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *
 	rc = symm_cuda_enter(device, &scope);
 	if (rc != 0)
 		return rc;
-	rc = run_sync(device, op, code, peer);
+	rc = run_sync(device, op, code, peer, count);
 	symm_cuda_leave(device, &scope);
 	return rc;
 }
