@@ -108,8 +108,11 @@ int symm_watch_add(struct group *group)
 	pthread_mutex_unlock(&watch.lock);
 	if (alone)
 		rc = start();
-	if (rc != 0)
+	if (rc != 0) {
+		pthread_mutex_lock(&watch.lock);
 		watch.first = NULL;
+		pthread_mutex_unlock(&watch.lock);
+	}
 	pthread_mutex_unlock(&life);
 	return rc;
 }
