@@ -63,6 +63,7 @@ static const struct opening openings[] = {
 	{ "SYMM_LIBCUDA", "/nowhere/libcuda.so.1", "cuda", 0, 0, SYMM_EDEVICE, 0, "no CUDA driver: /nowhere/libcuda" },
 	{ "SYMM_LIBCUDA", "libc.so.6", "cuda", 0, 0, SYMM_EDEVICE, 0, "it has no cuInit" },
 	{ "SYMM_FAKE_STUB", "1", "cuda", 0, 0, SYMM_EDEVICE, 0, "the toolkit's stub" },
+	{ "SYMM_FAKE_FAIL", "cuInit:*=3", "cuda", 0, 0, SYMM_EDEVICE, 0, "a child of fork" },
 	{ "SYMM_FAKE_CC", "7.5", "cuda", 0, 0, SYMM_EDEVICE, 0, "compute capability 7.5" },
 	{ "SYMM_FAKE_DRIVER_VERSION", "11030", "cuda", 0, 0, SYMM_EDEVICE, 0, "install one for 11.4 or later" },
 	{ "SYMM_FAKE_DRIVER_VERSION", "11040", "cuda", 0, 0, 0, 0, NULL },

@@ -38,6 +38,8 @@ static const struct {
 	const char *remedy;
 } known[] = {
 	{ SYMM_CUDA_OUT_OF_MEMORY, SYMM_ENOMEM, NULL },
+	{ SYMM_CUDA_NOT_INITIALIZED, SYMM_EDEVICE,
+	  "is this a child of fork of a process that has used CUDA? It can only after exec" },
 	{ SYMM_CUDA_STUB_LIBRARY, SYMM_EDEVICE,
 	  "this is the toolkit's stub, not a driver: take its folder out of LD_LIBRARY_PATH" },
 	{ SYMM_CUDA_DEVICE_UNAVAILABLE, SYMM_EDEVICE,
