@@ -138,14 +138,14 @@ static void tell(const struct view *view, int rank, uint32_t state)
 	device->ops->wake(device, view->slot[rank], world);
 }
 
-/* How many pieces of work are under way. A device that has failed does no more. */
+/* How many pieces of work are under way. A device that has failed does no more, and says so again. */
 static int count_work(const struct view *view, uint64_t *n)
 {
 	struct symm_device *device = view->alloc->block->device;
 	uint64_t launched = __atomic_load_n(&view->launched, __ATOMIC_RELAXED), ended = 0;
-	int rc = 0;
+	int rc = launched > 0 ? SYMM_EDEVICE : 0;
 
-	if (launched > 0)
+	for (int look = 0; look < 2 && rc == SYMM_EDEVICE; look++)
 		rc = device->ops->read(device, &ended, &view->sync->ended, sizeof(ended));
 	if (rc == SYMM_EDEVICE) {
 		symm_log(SYMM_LOG_WARN, "group %s: %s", view->group->name, symm_last_error());

@@ -115,6 +115,38 @@ static int given_up(int rank, void *arg)
 	return driver_end(ordinal);
 }
 
+/* The look whether work is under way fails: that alone does not mean that none is. */
+static int not_counted(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 };
+	struct CUctx_st *context;
+	struct CUstream_st *stream;
+	struct symm_mem *mem;
+	char failure[64];
+	uint32_t *flag;
+	int ordinal;
+	void *ptr;
+
+	(void)arg;
+	DO(driver_start(rank, &ordinal, &context));
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
+	flag = own_memory(rig.context, sizeof(*flag));
+	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	DO(spin(stream, flag));
+	GOOD(symm_put_on_stream(mem, 0, 0, (char *)ptr + 8, 8, stream));
+	GOOD(symm_mem_release(mem));
+	snprintf(failure, sizeof(failure), "cuMemcpyDtoHAsync:%d=999", fake_calls("cuMemcpyDtoHAsync") + 1);
+	fake_fail(failure);
+	BAD(symm_free(ptr), SYMM_EBUSY, "1 pieces of work");
+	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+	GOOD(symm_free(ptr));
+	CU(cu->cuStreamDestroy(stream));
+	own_memory_free(rig.context, flag);
+	GOOD(symm_close(rig.context));
+	return driver_end(ordinal);
+}
+
 int main(void)
 {
 	int *rally;
@@ -130,6 +162,7 @@ int main(void)
 	tap_ranks("a failed group whose kernels cannot be told", 2, fails_at_once, &rally[0], 60);
 	tap_ranks("work that does not begin fails the group", 2, not_begun, &rally[1], 60);
 	tap_ranks("work that was given up keeps its memory", 1, given_up, NULL, 60);
+	tap_ranks("work that cannot be counted once", 1, not_counted, NULL, 60);
 	tap_redis_stop(&redis);
 	return tap_done();
 }
