@@ -165,9 +165,12 @@ int symm_exchange_gather(const struct exchange *exchange, int k, struct incoming
 		}
 	}
 	for (size_t i = 0; i < roster->n_far; i++) {
-		int rank = roster->far[i].rank;
+		const struct symm_member *far = &roster->far[i];
 
-		incoming[n++] = (struct incoming){ .rank = rank, .fabric = exchange->offers[rank].handle[k], .fd = -1 };
+		incoming[n++] = (struct incoming){ .rank = far->rank,
+						   .fabric = exchange->offers[far->rank].handle[k],
+						   .host = far->process.host,
+						   .fd = -1 };
 	}
 	*out = incoming;
 	return 0;

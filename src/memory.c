@@ -189,6 +189,8 @@ static int import(struct symm_device *device, const struct incoming *incoming, s
 		rc = device->ops->import_fabric(device, incoming->fabric, bytes, phys);
 	else
 		rc = device->ops->import(device, incoming->fd, bytes, phys);
+	if (rc != 0 && incoming->fabric != NULL)
+		return symm_error_prefix(rc, "the block of rank %d on %s", incoming->rank, incoming->host);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "the block of rank %d", incoming->rank);
 }
 

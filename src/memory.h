@@ -31,6 +31,7 @@ struct incoming {
 	int rank;
 	struct block *block;   /* of this process: a reference, taken over; NULL: foreign */
 	const uint8_t *fabric; /* foreign: of another host, [SYMM_FABRIC_BYTES]; NULL: by its fd */
+	const char *host;      /* that one's name */
 	int fd;                /* stays the caller's */
 };
 

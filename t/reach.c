@@ -291,7 +291,7 @@ static const struct setting settings[] = {
 	  false,
 	  TWO_HOSTS,
 	  SYMM_EDEVICE,
-	  { "rank 2 (", "the block of rank ", "no import today" },
+	  { "rank 2 (", "the block of rank 1 on ", "no import today" },
 	  NO_IMPORT,
 	  2 },
 	{ "a handle is not in the store",

@@ -222,7 +222,8 @@ int symm_cuda_import_fabric(struct symm_device *base, const uint8_t handle[SYMM_
 
 	(void)bytes;
 	memcpy(shared, handle, sizeof(shared));
-	return import(cuda_device(base), shared, FABRIC, "fabric handle", phys);
+	return import(cuda_device(base), shared, FABRIC,
+		      "fabric handle (are both hosts in one NVLink domain, with one IMEX channel?)", phys);
 }
 
 /* ---- addresses ---- */
