@@ -475,8 +475,9 @@ static enum symm_cuda_result check_access(const struct fake_mapping *mapping, co
 	FAKE_ASSERT(access->location.type == SYMM_CUDA_MEM_LOCATION_TYPE_DEVICE, "a location that is no device");
 	if (device < 0)
 		return SYMM_CUDA_INVALID_DEVICE;
-	/* As seen of a driver for CUDA 13.0, when a second device was granted access to a block twice. */
-	if (access->flags != SYMM_CUDA_MEM_ACCESS_FLAGS_PROT_NONE && (mapping->access & 1u << device) != 0)
+	/* As seen of a driver for CUDA 13.0: another device than the block's own, by a second rank of the process. */
+	if (access->flags != SYMM_CUDA_MEM_ACCESS_FLAGS_PROT_NONE && device != mapping->handle->device &&
+	    (mapping->access & 1u << device) != 0)
 		return SYMM_CUDA_ALREADY_MAPPED;
 	if (mapping->handle->multicast != NULL)
 		return fake_multicast_has(mapping->handle, device) ? SYMM_CUDA_SUCCESS : SYMM_CUDA_INVALID_DEVICE;
