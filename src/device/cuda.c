@@ -89,16 +89,6 @@ void symm_cuda_leave(const struct cuda_device *device, const struct cuda_scope *
 
 /* ---- which device ---- */
 
-static void format_uuid(const struct symm_cuda_uuid *uuid, char text[48])
-{
-	size_t used = (size_t)snprintf(text, 48, "GPU");
-
-	for (size_t i = 0; i < sizeof(uuid->bytes); i++)
-		used += (size_t)snprintf(text + used, 48 - used,
-					 i == 0 || (i >= 4 && i <= 10 && i % 2 == 0) ? "-%02x" : "%02x",
-					 (unsigned char)uuid->bytes[i]);
-}
-
 /* What "cuda" alone means. A rank that sees one device has it, whatever its local rank: its launcher chose. */
 static int choose(const struct symm_cuda_api *api, const struct symm_device_wish *wish, int count, int *ordinal)
 {
@@ -248,7 +238,7 @@ static int start(struct cuda_device *device)
 	result = device->api->cuDeviceGetUuid(&uuid, device->ordinal);
 	if (result != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cannot ask for the UUID of cuda:%d", device->ordinal);
-	format_uuid(&uuid, device->id.uuid);
+	symm_cuda_uuid_format(&uuid, device->id.uuid);
 	result = device->api->cuDevicePrimaryCtxRetain(&device->context, device->ordinal);
 	if (result != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cannot open cuda:%d", device->ordinal);
@@ -350,7 +340,7 @@ static int find_uuid(const struct symm_cuda_api *api, const char *wanted)
 	for (int ordinal = 0; ordinal < count; ordinal++) {
 		if (api->cuDeviceGetUuid(&uuid, ordinal) != SYMM_CUDA_SUCCESS)
 			continue;
-		format_uuid(&uuid, text);
+		symm_cuda_uuid_format(&uuid, text);
 		if (strcmp(text, wanted) == 0)
 			return ordinal;
 	}

@@ -351,6 +351,8 @@ struct symm_cuda_api {
 /* Loads the driver and initialises it, the first time; it stays for the life of the process. SYMM_EDEVICE: there is
  * none that can be used; the detail tells why, and what to do. Leaves no context current. */
 int symm_cuda_load(const struct symm_cuda_api **api);
+/* As nvidia-smi prints it: "GPU-5fd4f087-...". */
+void symm_cuda_uuid_format(const struct symm_cuda_uuid *uuid, char text[48]);
 /* An error of the driver as a SYMM code, the detail written: "what...: CUDA_ERROR_NAME (its meaning)" and a remedy. */
 int symm_cuda_error(enum symm_cuda_result result, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

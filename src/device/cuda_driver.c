@@ -100,6 +100,16 @@ int symm_cuda_error(enum symm_cuda_result result, const char *format, ...)
 	return symm_error(code, "%s: %s%s", what, text, more);
 }
 
+void symm_cuda_uuid_format(const struct symm_cuda_uuid *uuid, char text[48])
+{
+	size_t used = (size_t)snprintf(text, 48, "GPU");
+
+	for (size_t i = 0; i < sizeof(uuid->bytes); i++)
+		used += (size_t)snprintf(text + used, 48 - used,
+					 i == 0 || (i >= 4 && i <= 10 && i % 2 == 0) ? "-%02x" : "%02x",
+					 (unsigned char)uuid->bytes[i]);
+}
+
 /* ---- loading ---- */
 
 /* cuGetProcAddress grew a parameter in CUDA 12. */

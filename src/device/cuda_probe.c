@@ -32,17 +32,6 @@ static int attribute(const struct symm_cuda_api *cuda, int device, enum symm_cud
 	return cuda->cuDeviceGetAttribute(&value, what, device) == SYMM_CUDA_SUCCESS ? value : 0;
 }
 
-static void format_uuid(const struct symm_cuda_uuid *uuid, char out[48])
-{
-	int at = snprintf(out, 48, "GPU");
-
-	for (int i = 0; i < 16; i++) {
-		bool dash = i == 0 || i == 4 || i == 6 || i == 8 || i == 10;
-
-		at += snprintf(out + at, (size_t)(48 - at), "%s%02x", dash ? "-" : "", (unsigned char)uuid->bytes[i]);
-	}
-}
-
 static int identify(const struct symm_cuda_api *cuda, int device, struct symm_cuda_probe *probe)
 {
 	struct symm_cuda_uuid uuid;
@@ -56,7 +45,7 @@ static int identify(const struct symm_cuda_api *cuda, int device, struct symm_cu
 		return symm_cuda_error(result, "cuDeviceGetPCIBusId of device %d", probe->index);
 	if ((result = cuda->cuDeviceTotalMem(&probe->memory, device)) != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cuDeviceTotalMem of device %d", probe->index);
-	format_uuid(&uuid, probe->uuid);
+	symm_cuda_uuid_format(&uuid, probe->uuid);
 	return 0;
 }
 
