@@ -304,11 +304,20 @@ if [ -e "$fake" ]; then
 	gpu SYMM_FAKE_DEVICES=3 SYMM_FAKE_NO_PEER=0-1 symm doctor
 	ends "doctor on GPUs that do not reach each other" 0
 	has "doctor names the pair" "$out" "warn +cuda:0, cuda:1 +no peer path" "2 pairs over"
-	gpu SYMM_FAKE_FAIL='cuMemExportToShareableHandle:*=801' symm doctor
+	gpu SYMM_FAKE_FAIL='cuMemExportToShareableHandle:*=801' symm doctor --device cuda
 	ends "doctor on GPUs whose memory cannot be shared" 1
 	has "doctor names the call" "$out" "bad +cuda:0 .*cuMemExportToShareableHandle"
 	gpu SYMM_FAKE_CC=7.5 symm doctor
-	has "doctor on old GPUs" "$out" "bad +cuda:1 .*no kernels for compute capability 7.5"
+	ends "doctor on old GPUs that nobody asks for" 0
+	has "doctor on old GPUs" "$out" "warn +cuda:1 .*no kernels for compute capability 7.5"
+	gpu SYMM_LOCAL_SIZE=4 symm doctor --device cuda
+	ends "doctor of more ranks than GPUs" 1
+	has "doctor tells how they may share" "$out" "bad +ranks +4 on this host, and 2 devices" "to mend it: .*--share-device"
+	gpu SYMM_LOCAL_SIZE=4 SYMM_SHARE_DEVICE=1 symm doctor --device cuda
+	ends "doctor of ranks that share GPUs" 0
+	has "doctor tells that they take turns" "$out" "warn +ranks +4 share 2 devices"
+	gpu SYMM_SHARE_DEVICE=yes symm doctor --device cuda
+	ends "doctor with SYMM_SHARE_DEVICE=yes" 1
 	gpu symm doctor --device cuda:2
 	ends "doctor, asked for a GPU that is not there" 1
 	has "doctor tells how many there are" "$out" "bad +device +there is no cuda:2 among 2"

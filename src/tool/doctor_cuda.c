@@ -2,6 +2,7 @@
 
 #include "device/cuda.h"
 #include "device/cuda_probe.h"
+#include "launch.h"
 #include "multicast.h"
 #include "tool.h"
 
@@ -10,6 +11,17 @@
 #include <unistd.h>
 
 #define CHECK_MAX 24
+
+static bool is_wanted(const struct symm_doctor *doctor)
+{
+	return doctor->device != NULL && strncmp(doctor->device, "cuda", 4) == 0;
+}
+
+/* A GPU that nobody asks for harms nobody. */
+static enum symm_health fault(const struct symm_doctor *doctor)
+{
+	return is_wanted(doctor) ? SYMM_HEALTH_BAD : SYMM_HEALTH_WARN;
+}
 
 /* ---- settings ---- */
 
@@ -45,13 +57,13 @@ static void tell_connections(struct symm_doctor *doctor)
 }
 
 /* A copy without kernels opens no real device. */
-static void tell_kernels(struct symm_doctor *doctor, bool wanted)
+static void tell_kernels(struct symm_doctor *doctor)
 {
 	if (memcmp(symm_cuda_fatbin, "NOKERNEL", 8) != 0)
 		symm_doctor_tell(doctor, SYMM_HEALTH_OK, "kernels", NULL, "in this build");
 	else
 		symm_doctor_tell(
-			doctor, wanted ? SYMM_HEALTH_BAD : SYMM_HEALTH_WARN, "kernels",
+			doctor, fault(doctor), "kernels",
 			"install nvcc (CUDA 12 or 13), then configure and make again; configure tells which it found",
 			"this build of symm has none, as there was no nvcc: its CUDA device cannot be opened");
 }
@@ -72,7 +84,7 @@ static void tell_multicast(struct symm_doctor *doctor, const struct symm_cuda_pr
 static void tell_mode(struct symm_doctor *doctor, const char *check, const struct symm_cuda_probe *device)
 {
 	if (device->compute_mode == SYMM_CUDA_COMPUTEMODE_PROHIBITED)
-		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check, "as root: nvidia-smi -c DEFAULT",
+		symm_doctor_tell(doctor, fault(doctor), check, "as root: nvidia-smi -c DEFAULT",
 				 "its compute mode is PROHIBITED: no process may use it");
 	else if (device->compute_mode == SYMM_CUDA_COMPUTEMODE_EXCLUSIVE_PROCESS)
 		symm_doctor_tell(
@@ -87,11 +99,11 @@ static void tell_handles(struct symm_doctor *doctor, const char *check, const st
 {
 	if (!device->vmm)
 		symm_doctor_tell(
-			doctor, SYMM_HEALTH_BAD, check,
+			doctor, fault(doctor), check,
 			"take another device, or a driver and a virtual machine that offer virtual memory management",
 			"it has no virtual memory management, which peers' memory needs");
 	else if (!device->posix.works)
-		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check,
+		symm_doctor_tell(doctor, fault(doctor), check,
 				 "update the driver; in a container or virtual machine, use one that allows CUDA's "
 				 "file descriptors",
 				 "memory cannot be shared by file descriptor: %s", device->posix.why);
@@ -110,11 +122,11 @@ static void tell_device(struct symm_doctor *doctor, const struct symm_cuda_probe
 			 device->major, device->minor, device->memory >> 20, device->uuid, device->bus,
 			 device->ecc ? "" : ", ECC off");
 	if (device->major < 8)
-		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check, "take a device of compute capability 8.0 or later",
+		symm_doctor_tell(doctor, fault(doctor), check, "take a device of compute capability 8.0 or later",
 				 "symm has no kernels for compute capability %d.%d", device->major, device->minor);
 	tell_mode(doctor, check, device);
 	if (device->context_error[0] != '\0')
-		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check,
+		symm_doctor_tell(doctor, fault(doctor), check,
 				 "see what uses the device: nvidia-smi; and what the driver says: dmesg", "%s",
 				 device->context_error);
 	else
@@ -149,14 +161,13 @@ static void tell_pairs(struct symm_doctor *doctor, int n)
 			continue;
 		snprintf(check, sizeof(check), "cuda:%d, cuda:%d", a, b);
 		if (probe_pair(a, b, &pair) != 0)
-			symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check, "see dmesg, and nvidia-smi topo -p2p rw", "%s",
+			symm_doctor_tell(doctor, fault(doctor), check, "see dmesg, and nvidia-smi topo -p2p r", "%s",
 					 symm_last_error());
 		else if (!pair.access)
-			symm_doctor_tell(
-				doctor, SYMM_HEALTH_WARN, check,
-				"take devices that nvidia-smi topo -p2p rw shows as OK to each other; on PCIe, "
-				"turn ACS and the IOMMU's translation off",
-				"no peer path: ranks on these two cannot share memory");
+			symm_doctor_tell(doctor, SYMM_HEALTH_WARN, check,
+					 "take devices that nvidia-smi topo -p2p r shows as OK to each other; on PCIe, "
+					 "turn ACS and the IOMMU's translation off",
+					 "no peer path: ranks on these two cannot share memory");
 		else
 			count[pair.atomics]++;
 	}
@@ -176,7 +187,7 @@ static void tell_devices(struct symm_doctor *doctor, int n)
 
 		snprintf(check, sizeof(check), "cuda:%d", i);
 		if (symm_cuda_probe_device(i, true, &devices[found]) != 0)
-			symm_doctor_tell(doctor, SYMM_HEALTH_BAD, check, "see dmesg and nvidia-smi", "%s",
+			symm_doctor_tell(doctor, fault(doctor), check, "see dmesg and nvidia-smi", "%s",
 					 symm_last_error());
 		else
 			tell_device(doctor, &devices[found++]);
@@ -188,12 +199,11 @@ static void tell_devices(struct symm_doctor *doctor, int n)
 }
 
 /* No GPU is no fault, unless one is asked for or there seems to be one. */
-static void tell_absent(struct symm_doctor *doctor, const char *why, bool wanted)
+static void tell_absent(struct symm_doctor *doctor, const char *why)
 {
-	const char *mend = "install NVIDIA's driver (nvidia-smi shows whether it works); in a container, start it with "
-			   "the GPUs; or use the host device";
+	const char *mend = "as it says; nvidia-smi shows whether the driver works. Or use the host device";
 
-	if (wanted)
+	if (is_wanted(doctor))
 		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, "cuda", mend, "the device '%s' is asked for: %s",
 				 doctor->device, why);
 	else if (access("/dev/nvidiactl", F_OK) == 0)
@@ -214,23 +224,46 @@ static void tell_driver(struct symm_doctor *doctor, const struct symm_cuda_api *
 				 "there is no %s among %d", doctor->device, n);
 }
 
+/* Only "cuda" alone gives each rank a device; a rank that sees one has it, whatever its number. */
+static void tell_ranks(struct symm_doctor *doctor, int n)
+{
+	bool share = false;
+
+	if (!is_wanted(doctor) || strcmp(doctor->device, "cuda") != 0)
+		return;
+	if (symm_launch_flag("SYMM_SHARE_DEVICE", &share) != 0)
+		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, "ranks", "export SYMM_SHARE_DEVICE=1, or unset it", "%s",
+				 symm_last_error());
+	else if (doctor->ranks <= n || n == 1)
+		return;
+	else if (share)
+		symm_doctor_tell(doctor, SYMM_HEALTH_WARN, "ranks", "start as many ranks here as there are devices",
+				 "%d share %d devices: ranks on one device take turns, milliseconds each",
+				 doctor->ranks, n);
+	else
+		symm_doctor_tell(
+			doctor, SYMM_HEALTH_BAD, "ranks",
+			"start fewer ranks here, or let them share: symmrun --share-device, SYMM_SHARE_DEVICE=1",
+			"%d on this host, and %d devices: each wants its own", doctor->ranks, n);
+}
+
 void symm_doctor_cuda(struct symm_doctor *doctor)
 {
-	bool wanted = doctor->device != NULL && strncmp(doctor->device, "cuda", 4) == 0;
 	const struct symm_cuda_api *cuda;
 	int n = 0;
 
 	if (symm_cuda_load(&cuda) != 0 || symm_cuda_probe_count(&n) != 0) {
-		tell_absent(doctor, symm_last_error(), wanted);
+		tell_absent(doctor, symm_last_error());
 		return;
 	}
 	if (n == 0) {
-		tell_absent(doctor, "the driver shows no device; is CUDA_VISIBLE_DEVICES right?", wanted);
+		tell_absent(doctor, "the driver shows no device; is CUDA_VISIBLE_DEVICES right?");
 		return;
 	}
 	tell_driver(doctor, cuda, n);
-	tell_kernels(doctor, wanted);
+	tell_kernels(doctor);
 	tell_devices(doctor, n);
+	tell_ranks(doctor, n);
 	tell_module_loading(doctor);
 	tell_connections(doctor);
 }
