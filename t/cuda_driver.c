@@ -27,7 +27,7 @@ struct opening {
 };
 
 static const struct opening openings[] = {
-	{ "no library", "SYMM_LIBCUDA", "/nonexistent", "cuda", SYMM_EDEVICE, "install the NVIDIA driver" },
+	{ "no library", "SYMM_LIBCUDA", "/nonexistent", "cuda", SYMM_EDEVICE, "SYMM_LIBCUDA names this file" },
 	{ "another library", "SYMM_LIBCUDA", "libm.so.6", "cuda", SYMM_EDEVICE, "is no CUDA driver" },
 	{ "the toolkit's stub", "SYMM_FAKE_STUB", "1", "cuda", SYMM_EDEVICE, "take its folder out of LD_LIBRARY_PATH" },
 	{ "a driver that is too old", "SYMM_FAKE_DRIVER_VERSION", "11030", "cuda", SYMM_EDEVICE, "11.4 or later" },

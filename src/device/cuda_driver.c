@@ -174,16 +174,17 @@ static int find_functions(void)
 static int open_library(void)
 {
 	const char *path = getenv("SYMM_LIBCUDA");
+	bool named = path != NULL && *path != '\0';
 
 	if (library != NULL)
 		return 0;
-	if (path == NULL || *path == '\0')
+	if (!named)
 		path = "libcuda.so.1";
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (library == NULL)
-		return symm_error(SYMM_EDEVICE,
-				  "no CUDA driver: %s: install the NVIDIA driver, or start the container with GPUs",
-				  dlerror());
+		return symm_error(SYMM_EDEVICE, "no CUDA driver: %s: %s", dlerror(),
+				  named ? "SYMM_LIBCUDA names this file: unset it, or name the driver's library"
+					: "install the NVIDIA driver, or start the container with GPUs");
 	driver.path = strdup(path);
 	if (driver.path == NULL)
 		driver.path = "libcuda";
