@@ -253,9 +253,10 @@ static void log_device(const struct cuda_device *device)
 	char name[96] = "";
 
 	device->api->cuDeviceGetName(name, sizeof(name), device->ordinal);
-	symm_log(SYMM_LOG_DEBUG, "cuda: opened cuda:%d, %s, %s, granularity %zu, handles fd%s%s", device->ordinal, name,
-		 device->id.uuid, device->granularity, device->fabric ? " and fabric" : "",
-		 device->prop.allocFlags.gpuDirectRDMACapable ? ", for GPUDirect RDMA" : "");
+	symm_log(SYMM_LOG_DEBUG, "cuda: opened cuda:%d, %s, %s, granularity %zu, handles fd%s%s%s", device->ordinal,
+		 name, device->id.uuid, device->granularity, device->fabric ? " and fabric" : "",
+		 device->prop.allocFlags.gpuDirectRDMACapable ? ", for GPUDirect RDMA" : "",
+		 device->early ? ", early launch" : "");
 }
 
 static int make(const struct symm_cuda_api *api, int ordinal, struct cuda_device **out)
