@@ -227,6 +227,9 @@ test_server() {
 	mkdir "$work/near"
 	TMPDIR=near run -n 1 sh -c 'echo "${SYMM_URL#"unix://$PWD/"}"'
 	has 'its path is absolute' "$out" near/symmrun.
+	out=$(ulimit -n 64 && "$symmrun" -n 33 true 2>&1)
+	is 'ranks for whom its limit of files is too low are too many' "$? $out" "1 symmrun: ulimit -Hn 64: a private \
+redis-server would take 32 ranks, not 33: raise the limit, or name a server by --url or SYMM_URL"
 	local show='echo ${SYMM_REDIS_PASSWORD-none} ${SYMM_REDIS_PASSWORD_FILE-none}'
 	SYMM_REDIS_PASSWORD=p SYMM_REDIS_PASSWORD_FILE=f run -n 1 sh -c "$show"
 	is 'its ranks are given no password' "$out" 'none none'
