@@ -186,7 +186,7 @@ SYMM_API int symm_has_multicast_support(const char *device);
 SYMM_API int symm_stream_create(struct symm_context *context, void **stream);
 /* Waits until all that was enqueued is done. SYMM_ETIMEDOUT leaves it running. */
 SYMM_API int symm_stream_synchronize(void *stream, int64_t timeout_ms);
-/* Ends the stream after what was enqueued. NULL is fine. */
+/* Ends the stream after what was enqueued; on a GPU perhaps after the call has returned. NULL is fine. */
 SYMM_API int symm_stream_destroy(void *stream);
 
 /* ---- synchronisation: the plain call blocks, the _on_stream call only enqueues ---- */
