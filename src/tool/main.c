@@ -1,5 +1,6 @@
 #include "tool.h"
 
+#include "error.h"
 #include "symm/symm.h"
 
 #include <errno.h>
@@ -13,11 +14,13 @@ static const struct symm_tool_command *const commands[] = { &symm_tool_info, &sy
 							    &symm_tool_group };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
+/* One write, so that the lines of many ranks on one stderr stay whole. */
 static void complain(const char *format, va_list args)
 {
-	fputs("symm: ", stderr);
-	vfprintf(stderr, format, args);
-	putc('\n', stderr);
+	char text[2 * SYMM_ERROR_TEXT];
+
+	vsnprintf(text, sizeof(text), format, args);
+	fprintf(stderr, "symm: %s\n", text);
 }
 
 int symm_tool_fail(const char *format, ...)
