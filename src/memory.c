@@ -223,8 +223,6 @@ static int span_map_foreign(struct span *span, int n_incoming, const struct inco
 	return rc;
 }
 
-/* What ranks of this process have mapped for their device is seen at the same address by ours. A grant needs no end:
- * it goes with the block. */
 /* Once for each device: a driver refuses to grant again what it has granted. */
 static int block_grant(struct block *block, struct symm_device *device)
 {
@@ -241,6 +239,8 @@ static int block_grant(struct block *block, struct symm_device *device)
 	return rc;
 }
 
+/* What ranks of this process have mapped for their device is seen at the same address by ours. A grant needs no end:
+ * it goes with the block. */
 static int span_grant(const struct span *span, int n_incoming, const struct incoming *incoming)
 {
 	struct symm_device *device = span->own->device;
