@@ -402,7 +402,7 @@ static int copy_uncounted(int rank, void *arg)
 	GOOD(rig_join(&a.rig, 0));
 	GOOD(rig_memory(&a.rig, 2 * bytes, &a.ptr, &a.mem));
 	GOOD(symm_stream_create(a.rig.context, &stream));
-	arm("cuLaunchKernel", 1, failure);
+	arm("cuLaunchKernelEx", 1, failure);
 	BAD(symm_put_on_stream(a.mem, 0, 0, (char *)a.ptr + bytes, bytes, stream), SYMM_EDEVICE, "999");
 	DO(give_back(&a));
 	GOOD(symm_stream_destroy(stream));

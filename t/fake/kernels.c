@@ -223,10 +223,10 @@ static void visit_kernel(const struct fake_task *task, fake_visitor *visitor, vo
 
 static const struct fake_task_kind kernel_kind = { FAKE_COMPUTE, false, run_kernel, visit_kernel };
 
-enum symm_cuda_result cuLaunchKernel(struct CUfunc_st *function, unsigned int grid_x, unsigned int grid_y,
-				     unsigned int grid_z, unsigned int block_x, unsigned int block_y,
-				     unsigned int block_z, unsigned int shared_bytes, struct CUstream_st *handle,
-				     void **params, void **extra)
+static enum symm_cuda_result enqueue_kernel(struct CUfunc_st *function, unsigned int grid_x, unsigned int grid_y,
+					    unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+					    unsigned int block_z, unsigned int shared_bytes, struct CUstream_st *handle,
+					    void **params, void **extra)
 {
 	struct fake_task task = { .kind = &kernel_kind };
 	unsigned long blocks = (unsigned long)grid_x * grid_y * grid_z,
@@ -234,7 +234,6 @@ enum symm_cuda_result cuLaunchKernel(struct CUfunc_st *function, unsigned int gr
 	struct CUstream_st *stream;
 	char *at = task.kernel.params;
 
-	FAKE_ENTER(FAKE_CONTEXT);
 	stream = fake_stream_find(handle);
 	if (stream == NULL || stream->context != fake_context_current())
 		return SYMM_CUDA_INVALID_HANDLE;
@@ -251,14 +250,25 @@ enum symm_cuda_result cuLaunchKernel(struct CUfunc_st *function, unsigned int gr
 	return fake_stream_enqueue(stream, &task);
 }
 
+enum symm_cuda_result cuLaunchKernel(struct CUfunc_st *function, unsigned int grid_x, unsigned int grid_y,
+				     unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+				     unsigned int block_z, unsigned int shared_bytes, struct CUstream_st *stream,
+				     void **params, void **extra)
+{
+	FAKE_ENTER(FAKE_CONTEXT);
+	return enqueue_kernel(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream, params,
+			      extra);
+}
+
 /* The one attribute that we know changes nothing here: a kernel's turn comes when all before it has ended. */
 enum symm_cuda_result cuLaunchKernelEx(const struct symm_cuda_launch *launch, struct CUfunc_st *function, void **params,
 				       void **extra)
 {
+	FAKE_ENTER(FAKE_CONTEXT);
 	for (unsigned int i = 0; i < launch->numAttrs; i++)
 		FAKE_ASSERT(launch->attrs[i].id == SYMM_CUDA_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
 			    "launch attribute %d", (int)launch->attrs[i].id);
-	return cuLaunchKernel(function, launch->grid[0], launch->grid[1], launch->grid[2], launch->block[0],
+	return enqueue_kernel(function, launch->grid[0], launch->grid[1], launch->grid[2], launch->block[0],
 			      launch->block[1], launch->block[2], launch->shared_bytes, launch->stream, params, extra);
 }
 
