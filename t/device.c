@@ -315,7 +315,7 @@ static void test_wait(void)
 	is_int((int64_t)pair_ended(&pair, 0), 0, "nothing has ended, which can be read meanwhile");
 	is_int(ops->stream_wait(device, other, soon(1000)), 0, "another stream is not concerned");
 	is_int(gate_open(&pair, 3), 0, "a signal");
-	is_int(ops->stream_wait(device, stream, soon(30)), SYMM_ETIMEDOUT, "ends the first");
+	is_int(ops->stream_wait(device, stream, soon(500)), SYMM_ETIMEDOUT, "ends the first");
 	is_int((int64_t)pair_ended(&pair, 0), 1, "which is counted");
 	is_int(gate_open(&pair, 4), 0, "another");
 	is_int(ops->stream_wait(device, stream, soon(10000)), 0, "ends all");

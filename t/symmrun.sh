@@ -200,7 +200,7 @@ test_terminal() {
 test_timeout() {
 	run -n 2 --url "$url" --timeout .3 sleep 30
 	is 'the timeout' "$status $err" '124 symmrun: the job was not done in time; ended 2 ranks'
-	run -n 2 --url "$url" --timeout 0.2 --grace 0.2 sh -c 'trap "" TERM; sleep 30; :'
+	run -n 2 --url "$url" --timeout 1 --grace 0.2 sh -c 'trap "" TERM; sleep 30; :'
 	is 'the timeout, ignored' "$status $err" '124 symmrun: the job was not done in time; ended 2 ranks
 symmrun: killed after the grace time: rank 0 1'
 	run -n 2 --url "$url" --timeout 20 true
