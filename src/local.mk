@@ -75,7 +75,7 @@ symm_SOURCES = \
 	src/tool/doctor_store.c \
 	src/tool/group.c \
 	src/tool/info.c \
-	src/tool/info_cuda.c src/tool/info_cuda.h \
+	src/tool/cuda_info.c src/tool/cuda_info.h \
 	src/tool/json.c src/tool/json.h \
 	src/tool/main.c \
 	src/tool/tool.h

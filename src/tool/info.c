@@ -1,7 +1,7 @@
 #include "base.h"
 #include "connect.h"
 #include "device.h"
-#include "info_cuda.h"
+#include "cuda_info.h"
 #include "json.h"
 #include "keyspace.h"
 #include "launch.h"
@@ -28,7 +28,7 @@ static const char help[] = "usage: symm info [--device DEVICE] [--json]\n"
 
 struct info {
 	const char *device; /* asked for; NULL: none */
-	struct symm_info_cuda cuda;
+	struct symm_cuda_info cuda;
 
 	/* the host device */
 	int cpus;
@@ -233,7 +233,7 @@ static void print_text(const struct info *info)
 	if (!wants_cuda(info))
 		print_host(info);
 	if (wants_cuda(info) || (info->device == NULL && info->cuda.error[0] == '\0'))
-		symm_info_cuda_print(&info->cuda);
+		symm_cuda_info_print(&info->cuda);
 	printf("links        abstract sockets%s%s\n",
 	       info->link_dir != NULL ? ", and paths in " : "; SYMM_LINK_DIR is not set",
 	       info->link_dir != NULL ? info->link_dir : "");
@@ -278,12 +278,12 @@ static void json_devices(struct symm_json *json, const struct info *info)
 {
 	symm_json_open(json, "devices", '[');
 	if (wants_cuda(info))
-		symm_info_cuda_json(&info->cuda, json);
+		symm_cuda_info_json(&info->cuda, json);
 	else
 		json_host(json, info);
 	symm_json_close(json, ']');
 	if (info->device == NULL || wants_cuda(info))
-		symm_info_cuda_json_driver(&info->cuda, json, "cuda");
+		symm_cuda_info_json_driver(&info->cuda, json, "cuda");
 }
 
 static void json_launch(struct symm_json *json, const struct info *info)
@@ -375,12 +375,12 @@ static int info_run(int argc, char **argv)
 	if (status != SYMM_TOOL_OK)
 		return status;
 	find_host(&info);
-	symm_info_cuda_find(wants_cuda(&info) ? info.device : NULL, &info.cuda);
+	symm_cuda_info_find(wants_cuda(&info) ? info.device : NULL, &info.cuda);
 	find_launch(&info);
 	find_wrong(&info);
 	find_store(&info);
 	(json ? print_json : print_text)(&info);
-	symm_info_cuda_free(&info.cuda);
+	symm_cuda_info_free(&info.cuda);
 	return is_well(&info) ? SYMM_TOOL_OK : SYMM_TOOL_FAILED;
 }
 

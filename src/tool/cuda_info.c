@@ -1,4 +1,4 @@
-#include "info_cuda.h"
+#include "cuda_info.h"
 
 #include "device/cuda_api.h"
 #include "multicast.h"
@@ -10,7 +10,7 @@
 
 /* ---- finding out ---- */
 
-static int find_driver(struct symm_info_cuda *cuda)
+static int find_driver(struct symm_cuda_info *cuda)
 {
 	const struct symm_cuda_api *api;
 	int rc = symm_cuda_load(&api);
@@ -22,7 +22,7 @@ static int find_driver(struct symm_info_cuda *cuda)
 	return symm_cuda_probe_count(&cuda->count);
 }
 
-static int find_devices(const char *device, struct symm_info_cuda *cuda)
+static int find_devices(const char *device, struct symm_cuda_info *cuda)
 {
 	const char *colon = strchr(device, ':');
 	int first = colon != NULL ? atoi(colon + 1) : 0, end = colon != NULL ? first + 1 : cuda->count;
@@ -44,7 +44,7 @@ static int find_devices(const char *device, struct symm_info_cuda *cuda)
 	return 0;
 }
 
-void symm_info_cuda_find(const char *device, struct symm_info_cuda *cuda)
+void symm_cuda_info_find(const char *device, struct symm_cuda_info *cuda)
 {
 	int rc;
 
@@ -56,7 +56,7 @@ void symm_info_cuda_find(const char *device, struct symm_info_cuda *cuda)
 		snprintf(cuda->error, sizeof(cuda->error), "%s", symm_last_error());
 }
 
-void symm_info_cuda_free(struct symm_info_cuda *cuda)
+void symm_cuda_info_free(struct symm_cuda_info *cuda)
 {
 	free(cuda->devices);
 }
@@ -96,7 +96,7 @@ static void print_trial(const char *what, const struct symm_cuda_trial *trial)
 	print_row(what, text);
 }
 
-static void print_peers(const struct symm_info_cuda *cuda, int from)
+static void print_peers(const struct symm_cuda_info *cuda, int from)
 {
 	for (int to = 0; to < cuda->count; to++) {
 		struct symm_cuda_peer peer;
@@ -115,7 +115,7 @@ static void print_peers(const struct symm_info_cuda *cuda, int from)
 	}
 }
 
-static void print_device(const struct symm_info_cuda *cuda, const struct symm_cuda_probe *device)
+static void print_device(const struct symm_cuda_info *cuda, const struct symm_cuda_probe *device)
 {
 	const char *veto = symm_multicast_veto();
 	char text[2 * SYMM_ERROR_TEXT];
@@ -141,7 +141,7 @@ static void print_device(const struct symm_info_cuda *cuda, const struct symm_cu
 	print_peers(cuda, device->index);
 }
 
-void symm_info_cuda_print(const struct symm_info_cuda *cuda)
+void symm_cuda_info_print(const struct symm_cuda_info *cuda)
 {
 	if (cuda->path != NULL)
 		printf("driver cuda  CUDA %d.%d (%s), %d device%s\n", cuda->version / 1000, cuda->version % 1000 / 10,
@@ -161,7 +161,7 @@ static void json_trial(struct symm_json *json, const char *key, const struct sym
 	symm_json_close(json, '}');
 }
 
-static void json_peers(const struct symm_info_cuda *cuda, struct symm_json *json, int from)
+static void json_peers(const struct symm_cuda_info *cuda, struct symm_json *json, int from)
 {
 	symm_json_open(json, "peers", '[');
 	for (int to = 0; to < cuda->count; to++) {
@@ -182,7 +182,7 @@ static void json_peers(const struct symm_info_cuda *cuda, struct symm_json *json
 	symm_json_close(json, ']');
 }
 
-static void json_device(const struct symm_info_cuda *cuda, struct symm_json *json, const struct symm_cuda_probe *device)
+static void json_device(const struct symm_cuda_info *cuda, struct symm_json *json, const struct symm_cuda_probe *device)
 {
 	char name[CUDA_TEXT];
 
@@ -212,13 +212,13 @@ static void json_device(const struct symm_info_cuda *cuda, struct symm_json *jso
 	symm_json_close(json, '}');
 }
 
-void symm_info_cuda_json(const struct symm_info_cuda *cuda, struct symm_json *json)
+void symm_cuda_info_json(const struct symm_cuda_info *cuda, struct symm_json *json)
 {
 	for (int i = 0; i < cuda->n_devices; i++)
 		json_device(cuda, json, &cuda->devices[i]);
 }
 
-void symm_info_cuda_json_driver(const struct symm_info_cuda *cuda, struct symm_json *json, const char *key)
+void symm_cuda_info_json_driver(const struct symm_cuda_info *cuda, struct symm_json *json, const char *key)
 {
 	symm_json_open(json, key, '{');
 	symm_json_text(json, "error", cuda->error[0] != '\0' ? cuda->error : NULL);

@@ -1,11 +1,11 @@
-/* info_cuda.h: what symm info tells of CUDA devices. */
-#ifndef SYMM_TOOL_INFO_CUDA_H
-#define SYMM_TOOL_INFO_CUDA_H
+/* cuda_info.h: what symm info tells of CUDA devices. */
+#ifndef SYMM_TOOL_CUDA_INFO_H
+#define SYMM_TOOL_CUDA_INFO_H
 
 #include "device/cuda_probe.h"
 #include "json.h"
 
-struct symm_info_cuda {
+struct symm_cuda_info {
 	char error[SYMM_ERROR_TEXT]; /* "": there is a driver, and the rest is right */
 	const char *path;            /* of the driver */
 	int version;                 /* 13000: CUDA 13.0 */
@@ -15,11 +15,11 @@ struct symm_info_cuda {
 };
 
 /* device: "cuda", "cuda:1", or NULL for the driver and the count alone. */
-void symm_info_cuda_find(const char *device, struct symm_info_cuda *cuda);
-void symm_info_cuda_free(struct symm_info_cuda *cuda);
-void symm_info_cuda_print(const struct symm_info_cuda *cuda);
+void symm_cuda_info_find(const char *device, struct symm_cuda_info *cuda);
+void symm_cuda_info_free(struct symm_cuda_info *cuda);
+void symm_cuda_info_print(const struct symm_cuda_info *cuda);
 /* One object a device, into an open array; and the value of `key` for the driver. */
-void symm_info_cuda_json(const struct symm_info_cuda *cuda, struct symm_json *json);
-void symm_info_cuda_json_driver(const struct symm_info_cuda *cuda, struct symm_json *json, const char *key);
+void symm_cuda_info_json(const struct symm_cuda_info *cuda, struct symm_json *json);
+void symm_cuda_info_json_driver(const struct symm_cuda_info *cuda, struct symm_json *json, const char *key);
 
 #endif
