@@ -114,7 +114,7 @@ struct symm_device_ops {
 	/* Fills mapped memory with zeros; done when it returns. */
 	int (*clear)(struct symm_device *device, void *address, size_t bytes);
 
-	/* Local memory, zero-filled, aligned to 64 bytes. */
+	/* Local memory of undefined content, aligned to 64 bytes. */
 	int (*local_alloc)(struct symm_device *device, size_t bytes, void **address);
 	void (*local_free)(struct symm_device *device, void *address);
 	/* Common memory, zero-filled, aligned to 64 bytes: *host as the host, *kernel as kernels address it. Freed by

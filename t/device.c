@@ -122,7 +122,7 @@ static void test_local(void)
 	memset(bytes, 1, sizeof(bytes));
 	is_int((int64_t)((uintptr_t)at % 64), 0, "local memory is aligned to 64 bytes");
 	is_int(ops->read(device, bytes, at, sizeof(bytes)), 0, "it is read");
-	ok(bytes[0] == 0 && memcmp(bytes, bytes + 1, sizeof(bytes) - 1) == 0, "and zero-filled");
+	ok(bytes[0] == 0 && memcmp(bytes, bytes + 1, sizeof(bytes) - 1) == 0, "as it was written");
 	is_int(ops->local_alloc(device, SIZE_MAX, &none), SYMM_ENOMEM, "there is not so much of it");
 	is_int(ops->common_alloc(device, 100, &host, &kernel), 0, "common memory");
 	ok((uintptr_t)host % 64 == 0 && (uintptr_t)kernel % 64 == 0, "is aligned too");

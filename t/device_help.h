@@ -55,12 +55,14 @@ static inline int map_one(void *address, size_t bytes, symm_phys phys)
 	return ops->map(device, &mapping, 1);
 }
 
+/* Local memory full of zeros. */
 static inline void *local(size_t bytes)
 {
-	void *address = NULL;
+	void *address = NULL, *zeros = calloc(1, bytes);
 
-	if (ops->local_alloc(device, bytes, &address) != 0)
+	if (ops->local_alloc(device, bytes, &address) != 0 || ops->write(device, address, zeros, bytes) != 0)
 		tap_bail("no local memory: %s", symm_last_error());
+	free(zeros);
 	return address;
 }
 

@@ -226,12 +226,7 @@ int symm_cuda_local_alloc(struct symm_device *base, size_t bytes, void **address
 	char *local, *kernel;
 	int rc = take(device, &device->local, bytes, &local, &kernel);
 
-	if (rc != 0)
-		return rc;
-	rc = symm_cuda_clear(base, local, bytes);
-	if (rc != 0)
-		give(&device->local, local);
-	else
+	if (rc == 0)
 		*address = local;
 	return rc;
 }

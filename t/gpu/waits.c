@@ -141,6 +141,7 @@ static const struct row rows[] = {
 	{ "cuMemcpyHtoDAsync-pinned+sync-other", { alloc, host_alloc }, copy_pinned, { host_free, unalloc } },
 	{ "cuMemcpyDtoHAsync-pinned+sync-other", { alloc, host_alloc }, copy_back, { host_free, unalloc } },
 	{ "cuMemsetD8Async+sync-other", { alloc }, fill, { unalloc } },
+	{ "close-of-an-exported-fd", { create, export }, close_fd, { release } },
 };
 /* Those that are of interest for a block of another device. */
 static const int peer_rows[] = { 3, 6, 7, 8 };
