@@ -46,105 +46,103 @@ static int fails_at_once(int rank, void *arg)
 	return 0;
 }
 
+/* ---- a busy stream ---- */
+
+/* A rank with memory, and a stream of its program's that a kernel keeps busy until *flag is set. */
+struct busy {
+	struct rig rig;
+	struct symm_mem *mem;
+	struct CUstream_st *stream;
+	uint32_t *flag;
+	void *ptr;
+	int ordinal;
+};
+
+static int busy_begin(struct busy *b, int rank)
+{
+	struct CUctx_st *context;
+
+	DO(driver_start(rank, &b->ordinal, &context));
+	GOOD(rig_join(&b->rig, rank));
+	GOOD(rig_memory(&b->rig, 4096, &b->ptr, &b->mem));
+	b->flag = own_memory(b->rig.context, sizeof(*b->flag));
+	CU(cu->cuStreamCreate(&b->stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	return 0;
+}
+
+static void busy_no_more(const struct busy *b)
+{
+	__atomic_store_n(b->flag, 1, __ATOMIC_RELEASE);
+}
+
+static int busy_end(struct busy *b)
+{
+	CU(cu->cuStreamSynchronize(b->stream));
+	CU(cu->cuStreamDestroy(b->stream));
+	own_memory_free(b->rig.context, b->flag);
+	GOOD(symm_close(b->rig.context));
+	return driver_end(b->ordinal);
+}
+
 /* ---- not begun ---- */
 
 /* On a GPU of one hardware queue a user's kernel holds up all. */
 static int not_begun(int rank, void *arg)
 {
-	struct rig rig = { .url = redis.url, .world = 2, .timeout_ms = 10000 };
-	struct CUctx_st *context;
-	struct CUstream_st *stream;
-	struct symm_mem *mem;
-	int ordinal, *rally = arg;
-	uint32_t *flag;
+	struct busy b = { .rig = { .url = redis.url, .world = 2, .timeout_ms = 10000 } };
+	int *rally = arg;
 	double start;
-	void *ptr;
 
 	setenv("SYMM_FAKE_QUEUES", "1", 1);
-	DO(driver_start(rank, &ordinal, &context));
-	GOOD(rig_join(&rig, rank));
-	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
-	flag = own_memory(rig.context, sizeof(*flag));
-	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	DO(busy_begin(&b, rank));
 	tap_rally(rally, 2);
 	if (rank == 0) {
-		DO(spin(stream, flag));
-		BAD(symm_barrier(mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
-		BAD(symm_group_status(rig.group), SYMM_ETIMEDOUT, "has not begun");
+		DO(spin(b.stream, b.flag));
+		BAD(symm_barrier(b.mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
+		BAD(symm_group_status(b.rig.group), SYMM_ETIMEDOUT, "has not begun");
 	}
-	for (start = seconds_now(); symm_group_status(rig.group) == 0 && seconds_now() - start < patience(20);)
+	for (start = seconds_now(); symm_group_status(b.rig.group) == 0 && seconds_now() - start < patience(20);)
 		nap_ms(1);
-	BAD(symm_group_status(rig.group), SYMM_ETIMEDOUT, "rank 0 (");
+	BAD(symm_group_status(b.rig.group), SYMM_ETIMEDOUT, "rank 0 (");
 	tap_rally(rally, 2);
-	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
-	CU(cu->cuStreamSynchronize(stream));
-	CU(cu->cuStreamDestroy(stream));
-	own_memory_free(rig.context, flag);
-	GOOD(symm_close(rig.context));
-	return driver_end(ordinal);
+	busy_no_more(&b);
+	return busy_end(&b);
 }
 
 /* What was given up may still begin: its memory is not taken away, and who wants to does not wait without end. */
 static int given_up(int rank, void *arg)
 {
-	struct rig rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 };
-	struct CUctx_st *context;
-	struct CUstream_st *stream;
-	struct symm_mem *mem;
-	uint32_t *flag;
-	int ordinal;
-	void *ptr;
+	struct busy b = { .rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 } };
 
 	(void)arg;
 	setenv("SYMM_FAKE_QUEUES", "1", 1);
-	DO(driver_start(rank, &ordinal, &context));
-	GOOD(rig_join(&rig, rank));
-	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
-	flag = own_memory(rig.context, sizeof(*flag));
-	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
-	DO(spin(stream, flag));
-	BAD(symm_barrier(mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
-	GOOD(symm_mem_release(mem));
-	BAD(symm_free(ptr), SYMM_EBUSY, "1 pieces of work");
-	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
-	GOOD(symm_free(ptr));
-	CU(cu->cuStreamSynchronize(stream));
-	CU(cu->cuStreamDestroy(stream));
-	own_memory_free(rig.context, flag);
-	GOOD(symm_close(rig.context));
-	return driver_end(ordinal);
+	DO(busy_begin(&b, rank));
+	DO(spin(b.stream, b.flag));
+	BAD(symm_barrier(b.mem, 0, 10), SYMM_ETIMEDOUT, "has not begun");
+	GOOD(symm_mem_release(b.mem));
+	BAD(symm_free(b.ptr), SYMM_EBUSY, "1 pieces of work");
+	busy_no_more(&b);
+	GOOD(symm_free(b.ptr));
+	return busy_end(&b);
 }
 
 /* The look whether work is under way fails: that alone does not mean that none is. */
 static int not_counted(int rank, void *arg)
 {
-	struct rig rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 };
-	struct CUctx_st *context;
-	struct CUstream_st *stream;
-	struct symm_mem *mem;
+	struct busy b = { .rig = { .url = redis.url, .world = 1, .timeout_ms = 1000 } };
 	char failure[64];
-	uint32_t *flag;
-	int ordinal;
-	void *ptr;
 
 	(void)arg;
-	DO(driver_start(rank, &ordinal, &context));
-	GOOD(rig_join(&rig, rank));
-	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
-	flag = own_memory(rig.context, sizeof(*flag));
-	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
-	DO(spin(stream, flag));
-	GOOD(symm_put_on_stream(mem, 0, 0, (char *)ptr + 8, 8, stream));
-	GOOD(symm_mem_release(mem));
+	DO(busy_begin(&b, rank));
+	DO(spin(b.stream, b.flag));
+	GOOD(symm_put_on_stream(b.mem, 0, 0, (char *)b.ptr + 8, 8, b.stream));
+	GOOD(symm_mem_release(b.mem));
 	snprintf(failure, sizeof(failure), "cuMemcpyDtoHAsync:%d=999", fake_calls("cuMemcpyDtoHAsync") + 1);
 	fake_fail(failure);
-	BAD(symm_free(ptr), SYMM_EBUSY, "1 pieces of work");
-	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
-	GOOD(symm_free(ptr));
-	CU(cu->cuStreamDestroy(stream));
-	own_memory_free(rig.context, flag);
-	GOOD(symm_close(rig.context));
-	return driver_end(ordinal);
+	BAD(symm_free(b.ptr), SYMM_EBUSY, "1 pieces of work");
+	busy_no_more(&b);
+	GOOD(symm_free(b.ptr));
+	return busy_end(&b);
 }
 
 int main(void)

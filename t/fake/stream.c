@@ -423,29 +423,37 @@ enum symm_cuda_result cuStreamGetCtx(struct CUstream_st *handle, struct CUctx_st
 	return SYMM_CUDA_SUCCESS;
 }
 
+/* A stream that may be asked about its work. */
+static enum symm_cuda_result find_uncaptured(struct CUstream_st *handle, const struct CUstream_st **stream)
+{
+	*stream = fake_stream_find(handle);
+	if (*stream == NULL)
+		return SYMM_CUDA_INVALID_HANDLE;
+	if ((*stream)->capture != NULL)
+		return fake_capture_spoil((*stream)->capture, SYMM_CUDA_STREAM_CAPTURE_UNSUPPORTED);
+	return SYMM_CUDA_SUCCESS;
+}
+
 enum symm_cuda_result cuStreamQuery(struct CUstream_st *handle)
 {
 	const struct CUstream_st *stream;
+	enum symm_cuda_result result;
 
 	FAKE_ENTER(FAKE_CONTEXT | FAKE_UNSAFE);
-	stream = fake_stream_find(handle);
-	if (stream == NULL)
-		return SYMM_CUDA_INVALID_HANDLE;
-	if (stream->capture != NULL)
-		return fake_capture_spoil(stream->capture, SYMM_CUDA_STREAM_CAPTURE_UNSUPPORTED);
+	result = find_uncaptured(handle, &stream);
+	if (result != SYMM_CUDA_SUCCESS)
+		return result;
 	return fake_work_done(stream->tail) ? SYMM_CUDA_SUCCESS : SYMM_CUDA_NOT_READY;
 }
 
 enum symm_cuda_result cuStreamSynchronize(struct CUstream_st *handle)
 {
 	const struct CUstream_st *stream;
+	enum symm_cuda_result result;
 
 	FAKE_ENTER(FAKE_CONTEXT | FAKE_UNSAFE);
-	stream = fake_stream_find(handle);
-	if (stream == NULL)
-		return SYMM_CUDA_INVALID_HANDLE;
-	if (stream->capture != NULL)
-		return fake_capture_spoil(stream->capture, SYMM_CUDA_STREAM_CAPTURE_UNSUPPORTED);
-	fake_stream_drain(stream);
-	return SYMM_CUDA_SUCCESS;
+	result = find_uncaptured(handle, &stream);
+	if (result == SYMM_CUDA_SUCCESS)
+		fake_stream_drain(stream);
+	return result;
 }
