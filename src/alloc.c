@@ -188,10 +188,7 @@ static int alloc_in(struct group *group, size_t bytes, const struct symm_alloc_o
 	if (rc != 0)
 		return rc;
 	/* Who allocates goes on to a rendezvous. */
-	if (group->hurries) {
-		symm_loop_hurry(group->context->loop, SYMM_LOOP_HURRY);
-		symm_keyspace_wake(&group->ks);
-	}
+	symm_group_hurry(group, SYMM_LOOP_HURRY);
 	symm_memory_write();
 	answered = from_cache(group, bytes, options, ptr, &rc);
 	if (!answered)

@@ -10,6 +10,7 @@
 #define SHORTEST_SLEEP (SYMM_NS_PER_MS / 5)    /* the kernel's timers are late by a quarter of that */
 #define LONGEST_SLEEP (50 * SYMM_NS_PER_MS)
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
+#define WHILE_MAPPING (40 * SYMM_NS_PER_MS) /* a few GiB of a GPU's memory, of a few peers */
 #define NAMED 4
 
 int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline)
@@ -171,11 +172,12 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 			  symm_store_name(await->ks->store), await->name);
 }
 
-/* Who has waited for long sleeps for long, so that a verdict is seen late by half of the time that it took at most;
- * and all ranks together leave the server time for its work. */
+/* Who has waited for long sleeps for long, so that a verdict is seen late by half of the time that it took at most,
+ * where there are cores to spare by a sixteenth; and all ranks together leave the server time for its work. */
 static void nap(const struct await *await, int64_t begun)
 {
-	int64_t sleep = (symm_now() - begun) / 2, least = await->world_size * SHARE_OF_SERVER;
+	bool hurries = await->group != NULL && await->group->hurries;
+	int64_t sleep = (symm_now() - begun) / (hurries ? 16 : 2), least = await->world_size * SHARE_OF_SERVER;
 
 	if (sleep < least)
 		sleep = least;
@@ -230,24 +232,18 @@ static int obey(struct await *await, struct symm_verdict *verdict)
 	return rc;
 }
 
-static void hurry(const struct await *await, int64_t ns)
-{
-	if (await->group->hurries)
-		symm_loop_hurry(await->context->loop, ns);
-}
-
 int symm_await_publish(struct await *await, const char *digest, const struct symm_offer *offer,
 		       const struct symm_err *failure, struct symm_verdict *verdict)
 {
 	int rc;
 
-	hurry(await, SYMM_LOOP_HURRY);
+	symm_group_hurry(await->group, SYMM_LOOP_HURRY);
 	rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
 				   failure, keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline),
 				   verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
-	hurry(await, SYMM_LOOP_HURRY);
+	symm_group_hurry(await->group, WHILE_MAPPING);
 	return rc;
 }
 
@@ -256,11 +252,11 @@ int symm_await_vote(struct await *await, const struct symm_err *failure, struct 
 	int rc;
 
 	await->voting = true;
-	hurry(await, SYMM_LOOP_HURRY);
+	symm_group_hurry(await->group, SYMM_LOOP_HURRY);
 	rc = symm_keyspace_vote(await->ks, &await->group->self, await->world_size, await->seq, failure,
 				keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline), verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
-	hurry(await, 0);
+	symm_group_hurry(await->group, 0);
 	return rc;
 }

@@ -577,6 +577,18 @@ void symm_group_unmake(struct group *group, int64_t deadline)
 
 /* ---- turns ---- */
 
+/* So many ranks, asking for nothing one after the other, are no load that their own questions feel. */
+#define MOST_TO_ROUSE 16
+
+void symm_group_hurry(const struct group *group, int64_t ns)
+{
+	if (!group->hurries)
+		return;
+	symm_loop_hurry(group->context->loop, ns);
+	if (ns > 0 && group->world_size <= MOST_TO_ROUSE)
+		symm_store_rouse(group->ks.store);
+}
+
 static void turn_remove(struct group *group, struct turn *turn)
 {
 	struct turn **at = &group->turns;

@@ -110,6 +110,9 @@ void symm_group_fail(struct group *group, int rank, const struct symm_err *why, 
 const char *symm_group_rank_name(const struct group *group, int rank, char *out, size_t size);
 /* The member of that rank if it is on this host. */
 const struct symm_member *symm_group_local(const struct group *group, int rank);
+/* For so long (0: no longer) a collective of the group is under way: where there are cores to spare, the loop and the
+ * store do not sleep. */
+void symm_group_hurry(const struct group *group, int64_t ns);
 /* SYMM_GONE_... of a rank. */
 uint32_t symm_group_gone(const struct group *group, int rank);
 

@@ -60,7 +60,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 		}
 }
 
-static bool is_hurried(void)
+bool symm_loop_hurried(void)
 {
 	int64_t until = __atomic_load_n(&hurry_until, __ATOMIC_RELAXED);
 
@@ -75,7 +75,7 @@ static void *run(void *arg)
 
 	here = loop;
 	while (!loop->stop) {
-		bool hurried = is_hurried();
+		bool hurried = symm_loop_hurried();
 
 		event_base_loop(loop->base, hurried ? EVLOOP_NONBLOCK : EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
 		if (hurried)
@@ -86,7 +86,7 @@ static void *run(void *arg)
 
 void symm_loop_hurry(struct symm_loop *loop, int64_t ns)
 {
-	bool asleep = !is_hurried();
+	bool asleep = !symm_loop_hurried();
 
 	__atomic_store_n(&hurry_until, ns > 0 ? symm_now() + ns : 0, __ATOMIC_RELAXED);
 	if (asleep && ns > 0)
@@ -281,7 +281,7 @@ bool symm_done_wait(struct symm_done *done, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
 
-	while (is_hurried() && __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0)
+	while (symm_loop_hurried() && __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0)
 		sched_yield();
 	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
 		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,

@@ -36,6 +36,7 @@ void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
  * spare. */
 #define SYMM_LOOP_HURRY 2000000 /* most ranks that come together have done each step of a collective by then */
 void symm_loop_hurry(struct symm_loop *loop, int64_t ns);
+bool symm_loop_hurried(void);
 
 /* A thing that a thread waits for and the loop completes. */
 struct symm_done {

@@ -132,9 +132,6 @@ int symm_keyspace_poll(struct symm_keyspace *ks, uint64_t seq, int64_t deadline,
 int symm_keyspace_missing(struct symm_keyspace *ks, int world, uint64_t seq, int64_t deadline,
 			  struct symm_presence *who, size_t max, size_t *missing, bool *voting);
 
-/* A question is coming: wakes the server, and the loop, which both take their time after a rest. Any thread. */
-void symm_keyspace_wake(struct symm_keyspace *ks);
-
 /* Marks the group failed for all, in the background (any thread, the loop too). The first one's text stays. */
 void symm_keyspace_fail(struct symm_keyspace *ks, int rank, const struct symm_err *why);
 

@@ -133,22 +133,6 @@ int symm_keyspace_decide(struct symm_keyspace *ks, int rank, uint64_t seq, const
 	return ask_verdict(ks, &call, seq, deadline, verdict);
 }
 
-static void woken(void *arg, const struct symm_reply *reply, const struct symm_err *err)
-{
-	(void)arg;
-	(void)reply;
-	(void)err;
-}
-
-void symm_keyspace_wake(struct symm_keyspace *ks)
-{
-	struct symm_command command;
-
-	symm_command_init(&command, NULL);
-	symm_command_text(&command, "PING");
-	symm_store_send(ks->store, &command, symm_now() + ks->lease_ms * SYMM_NS_PER_MS, woken, NULL);
-}
-
 int symm_keyspace_poll(struct symm_keyspace *ks, uint64_t seq, int64_t deadline, struct symm_verdict *verdict)
 {
 	struct symm_call call;

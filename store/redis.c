@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROUSED_FOR (5000 * SYMM_NS_PER_MS) /* a ping's deadline: nobody waits for it */
+
 static pthread_mutex_t stores_lock = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, symm_store) stores = LIST_HEAD_INITIALIZER(stores);
 
@@ -203,4 +205,35 @@ int symm_store_call(struct symm_store *store, const struct symm_command *command
 	if (rc == SYMM_OK)
 		*reply = call.reply;
 	return rc;
+}
+
+/* ---- to be awake when asked ---- */
+
+static void rouse(struct symm_store *store);
+
+static void on_roused(void *arg, const struct symm_reply *reply, const struct symm_err *err)
+{
+	struct symm_store *store = arg;
+
+	(void)reply;
+	if (err->code == SYMM_OK && symm_loop_hurried())
+		rouse(store);
+	else
+		__atomic_store_n(&store->roused, false, __ATOMIC_RELAXED);
+}
+
+static void rouse(struct symm_store *store)
+{
+	struct symm_command ping;
+
+	symm_command_init(&ping, NULL);
+	symm_command_text(&ping, "PING");
+	if (symm_store_send(store, &ping, symm_now() + ROUSED_FOR, on_roused, store) != SYMM_OK)
+		__atomic_store_n(&store->roused, false, __ATOMIC_RELAXED);
+}
+
+void symm_store_rouse(struct symm_store *store)
+{
+	if (!__atomic_exchange_n(&store->roused, true, __ATOMIC_RELAXED))
+		rouse(store);
 }

@@ -85,6 +85,7 @@ struct symm_store {
 	struct symm_loop *loop;
 	int64_t unbroken_since; /* atomic */
 	bool closing;           /* atomic */
+	bool roused;            /* atomic: symm_store_rouse is at it */
 	char *text;             /* the URL as it was given: what users share a store by */
 	int users;              /* under the lock of the list */
 	LIST_ENTRY(symm_store) entry;

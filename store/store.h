@@ -59,6 +59,9 @@ int symm_store_call(struct symm_store *store, const struct symm_command *command
  * err->code 0, or with NULL and err; never when this call itself returns an error. */
 int symm_store_send(struct symm_store *store, const struct symm_command *command, int64_t deadline,
 		    void (*finished)(void *arg, const struct symm_reply *reply, const struct symm_err *err), void *arg);
+/* Questions are coming: wakes the server, which takes its time after a rest, and keeps it awake, by asking it nothing
+ * again and again, while the loop is hurried. For a few askers: together they leave it no rest. Any thread. */
+void symm_store_rouse(struct symm_store *store);
 
 /* Replies: bounds- and type-checked reading. A reply that is an error never comes here. */
 void symm_reply_free(struct symm_reply *reply);
