@@ -10,7 +10,9 @@
 #include "lease.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define RANKS 3
@@ -200,6 +202,17 @@ static bool is_dead(void)
 	return __atomic_load_n(&shared->dead, __ATOMIC_ACQUIRE) != 0;
 }
 
+/* A process takes a while to die, on a GPU some tenths of a second; until then it may be a member. */
+static void await_end(int pid)
+{
+	struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+
+	if (end.fd < 0)
+		return;
+	poll(&end, 1, -1);
+	close(end.fd);
+}
+
 /* Sets the fault, and who comes first. A rank that is the first to join can only die alone. */
 static void arm(int rank, const struct killing *k, bool in_rendezvous)
 {
@@ -211,8 +224,10 @@ static void arm(int rank, const struct killing *k, bool in_rendezvous)
 		fault.call = k->death->call;
 		while (!k->death->first && count_come(in_rendezvous) < RANKS - 1)
 			nap_ms(1);
+	} else if (k->death->first && !in_rendezvous) {
+		await_end(shared->pid[VICTIM]);
 	} else {
-		while (k->death->first && !is_dead() && (!in_rendezvous || count_come(true) < 1))
+		while (k->death->first && !is_dead() && count_come(true) < 1)
 			nap_ms(1);
 	}
 }
