@@ -1,1 +1,13 @@
 pkginclude_HEADERS = include/symm/symm.h
+
+# The algorithms of synchronisation, which the library and users' kernels share.
+kernelincludedir = $(pkgincludedir)/kernel
+kernel_headers = \
+	include/symm/kernel/atomic.h \
+	include/symm/kernel/atomic_cuda.h \
+	include/symm/kernel/layout.h \
+	include/symm/kernel/sync.h \
+	include/symm/kernel/types.h \
+	include/symm/kernel/wait.h \
+	include/symm/kernel/wait_cuda.h
+kernelinclude_HEADERS = $(kernel_headers)

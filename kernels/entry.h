@@ -3,7 +3,7 @@
 #ifndef SYMM_KERNELS_ENTRY_H
 #define SYMM_KERNELS_ENTRY_H
 
-#include "sync.h"
+#include "symm/kernel/sync.h"
 
 SYMM_FN struct symm_sync_place symm_entry_place(const struct symm_sync_args *args)
 {
@@ -38,7 +38,7 @@ SYMM_FN void symm_entry_barrier(const struct symm_sync_args *args)
 	int code;
 
 	symm_stream_enter();
-	code = symm_sync_barrier(&at, args->channel, args->timeout_ns, &blame);
+	code = symm_sync_barrier(&at, SYMM_WAIT_LANES, args->channel, args->timeout_ns, &blame);
 
 	symm_lanes_meet();
 	if (symm_lane(SYMM_WAIT_LANES) == 0)

@@ -1,18 +1,7 @@
-kernel_sources = \
-	kernels/atomic_cuda.h \
-	kernels/entry.h \
-	kernels/layout.h \
-	kernels/sync.cu \
-	kernels/sync.h \
-	kernels/wait_cuda.h
+kernel_sources = $(kernel_headers) kernels/entry.h kernels/sync.cu
 
-libsymm_internal_la_SOURCES += \
-	kernels/atomic.h \
-	kernels/entry.h \
-	kernels/layout.h \
-	kernels/sync.h \
-	kernels/wait.h
-EXTRA_DIST += kernels/atomic_cuda.h kernels/nokernel.c kernels/sync.cu kernels/wait_cuda.h scripts/fatbin2c.sh
+libsymm_internal_la_SOURCES += kernels/entry.h
+EXTRA_DIST += kernels/nokernel.c kernels/sync.cu scripts/fatbin2c.sh
 
 # The kernels as a C array. A tarball carries it, if it was made where nvcc is, and then nobody else needs nvcc.
 if KERNELS
@@ -29,6 +18,6 @@ am__v_NVCC_0 = @echo "  NVCC    " $@;
 am__v_NVCC_1 =
 kernels/fatbin.c: $(kernel_sources) scripts/fatbin2c.sh
 	$(AM_V_NVCC)$(MKDIR_P) kernels && $(SHELL) $(top_srcdir)/scripts/fatbin2c.sh $@ device/cuda.h symm_cuda_fatbin \
-		'$(NVCC)' $(NVCC_ARCHS) $(top_srcdir)/kernels/sync.cu
+		'$(NVCC)' $(NVCC_ARCHS) -I$(top_srcdir)/include $(top_srcdir)/kernels/sync.cu
 CLEANFILES += kernels/fatbin.c
 endif

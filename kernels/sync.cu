@@ -1,5 +1,6 @@
 /* sync.cu: the kernels, by the names that src/device/cuda finds them by: a warp for the barrier, one thread for the
  * others. */
+#define SYMM_KERNEL_OWN
 #include "entry.h"
 
 #define KERNEL(name, threads)                                                                                          \

@@ -9,7 +9,7 @@
 
 static size_t slot_bytes(const struct group *group)
 {
-	return symm_sync_layout((uint32_t)group->world_size).bytes;
+	return symm_sync_layout_of((uint32_t)group->world_size).bytes;
 }
 
 static uint64_t slots(const struct group *group)

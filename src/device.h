@@ -48,7 +48,7 @@ struct symm_device_wish {
 /* One piece of work: a barrier, a signal, or a copy. Copied by whoever enqueues it. */
 struct symm_sync_op {
 	enum { SYMM_OP_BARRIER, SYMM_OP_PUT_SIGNAL, SYMM_OP_WAIT_SIGNAL, SYMM_OP_COPY } kind;
-	struct symm_sync *sync; /* local memory of the device: kernels/layout.h; a COPY counts there too */
+	struct symm_sync *sync; /* local memory of the device: symm/kernel/layout.h; a COPY counts there too */
 	struct symm_sync_group *group;
 	char *own; /* our own slot of shared words */
 	uint32_t world_size;

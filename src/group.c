@@ -122,7 +122,7 @@ static void ring(struct group *group)
 
 uint32_t symm_group_gone(const struct group *group, int rank)
 {
-	return __atomic_load_n(&group->mirror->gone[rank], __ATOMIC_ACQUIRE);
+	return __atomic_load_n(symm_sync_gone_at(group->mirror, (uint32_t)rank), __ATOMIC_ACQUIRE);
 }
 
 /* A rank that left is not reported dead later. */
@@ -134,8 +134,8 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 
 	if (rank == group->rank || rank < 0 || rank >= group->world_size)
 		return;
-	if (!__atomic_compare_exchange_n(&group->mirror->gone[rank], &not_gone, how, 0, __ATOMIC_ACQ_REL,
-					 __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(symm_sync_gone_at(group->mirror, (uint32_t)rank), &not_gone, how, 0,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	/* Deaths that follow a failure are no news. */
 	level = how == SYMM_GONE_DIED && symm_group_is_sound(group) ? SYMM_LOG_WARN : SYMM_LOG_INFO;

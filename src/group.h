@@ -11,7 +11,7 @@
 #include "keyspace.h"
 #include "link.h"
 #include "roster.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 
 #include <pthread.h>
 

@@ -43,8 +43,8 @@ static void fill_image(const struct view *view, struct symm_sync *sync, void **t
 
 	sync->group = view->group->sync;
 	sync->own = view->slot[view->group->rank];
-	for (size_t rank = 0; rank < world; rank++)
-		sync->peer[rank].slot = view->slot[rank];
+	for (uint32_t rank = 0; rank < world; rank++)
+		symm_sync_peer_at(sync, rank)->slot = view->slot[rank];
 	memcpy(tables, view->buffer, world * sizeof(*tables));
 	memcpy(tables + world, view->pad, world * sizeof(*tables));
 }

@@ -161,7 +161,7 @@ static int capture_all(const struct rank *r, struct CUgraphExec_st **exec)
 /* A graph that is replayed, and work behind the failure in the stream, touch no word of rank 1's any more. */
 static int stores_nothing(int rank, void *arg)
 {
-	const size_t bytes = symm_sync_layout(2).state;
+	const size_t bytes = symm_sync_layout_of(2).state;
 	char *before = malloc(bytes), *after = malloc(bytes);
 	struct CUgraphExec_st *exec;
 	struct rank r;

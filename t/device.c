@@ -401,7 +401,7 @@ static void test_host_ends(void)
 		if (what == 0)
 			__atomic_store_n(&pair.mirror[0]->abort, (uint32_t)-SYMM_ESTORE, __ATOMIC_RELEASE);
 		else if (what == 1)
-			__atomic_store_n(&pair.mirror[0]->gone[1], SYMM_GONE_DIED, __ATOMIC_RELEASE);
+			__atomic_store_n(symm_sync_gone_at(pair.mirror[0], 1), SYMM_GONE_DIED, __ATOMIC_RELEASE);
 		else
 			ops->write(device, symm_sync_state_word(pair.slot[0], 2, 1), &closed, sizeof(closed));
 		ops->wake(device, pair.slot[0], 2);

@@ -6,7 +6,7 @@
 #include "base.h"
 #include "device.h"
 #include "error.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 #include "tap/tap.h"
 
 static struct symm_device *device;
@@ -103,8 +103,8 @@ static inline void pair_make_rank(struct pair *pair, uint32_t rank)
 	group.mirror = mirror_of_kernels;
 	image->group = pair->group[rank];
 	image->own = pair->slot[rank];
-	for (int peer = 0; peer < 2; peer++)
-		image->peer[peer].slot = pair->slot[peer];
+	for (uint32_t peer = 0; peer < 2; peer++)
+		symm_sync_peer_at(image, peer)->slot = pair->slot[peer];
 	if (ops->write(device, pair->group[rank], &group, sizeof(group)) != 0 ||
 	    ops->write(device, pair->sync[rank], image, bytes) != 0)
 		tap_bail("no write: %s", symm_last_error());
@@ -114,7 +114,7 @@ static inline void pair_make_rank(struct pair *pair, uint32_t rank)
 static inline void pair_make(struct pair *pair)
 {
 	for (int rank = 0; rank < 2; rank++)
-		pair->slot[rank] = local(symm_sync_layout(2).bytes);
+		pair->slot[rank] = local(symm_sync_layout_of(2).bytes);
 	for (uint32_t rank = 0; rank < 2; rank++)
 		pair_make_rank(pair, rank);
 }

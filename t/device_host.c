@@ -1,6 +1,6 @@
 /* The host device: what stands behind its blocks and addresses, and its streams, each also when it is strict. */
 #include "device_help.h"
-#include "kernels/atomic.h"
+#include "symm/kernel/atomic.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* The fake driver: what it promises to those who are tested on it, and what it does not let pass. */
 #include "device/cuda_api.h"
 #include "error.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 #include "t/fake/control.h"
 #include "tap.h"
 
@@ -565,7 +565,7 @@ static int barrier(int rank, void *arg)
 	args.group->mirror = (struct symm_sync_mirror *)(void *)(base + 4096);
 	args.sync = (struct symm_sync *)(void *)(base + 8192);
 	args.sync->group = args.group;
-	args.sync->own = args.sync->peer[0].slot = base + MIB;
+	args.sync->own = symm_sync_peer_at(args.sync, 0)->slot = base + MIB;
 	CHECK(cuda->cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL) == 0);
 	args.sync = NULL;
 	args.counted = 0;

@@ -19,15 +19,15 @@ for standard in c++11 c++20; do
 	fi
 done
 
-for header in src/*.h src/tool/*.h store/*.h kernels/*.h t/tap/*.h; do
+for header in src/*.h src/tool/*.h store/*.h include/symm/kernel/*.h kernels/*.h t/tap/*.h; do
 	[[ $header != *_cuda.h ]] || continue # for nvcc alone
 	ok "$header alone" "${cc[@]}" -std=gnu11 -D_GNU_SOURCE "${cppflags[@]}" -Iinclude \
 		-iquote . -iquote src -iquote store -iquote kernels -iquote t/tap -Wall -Wextra -Wno-unused-function -Werror \
 		-fsyntax-only -x c "$header"
 done
 # What GPU and CPU have in common asks for no more than C11.
-for header in kernels/{layout,sync,entry}.h; do
-	ok "$header as c11" "${cc[@]}" -std=c11 -D_GNU_SOURCE -iquote . -Wno-unused-function "${strict[@]}" -x c "$header"
+for header in include/symm/kernel/{types,layout,sync}.h kernels/entry.h; do
+	ok "$header as c11" "${cc[@]}" -std=c11 -D_GNU_SOURCE -Iinclude -iquote . -Wno-unused-function "${strict[@]}" -x c "$header"
 done
 
 version=$(sed -n 's/^#define SYMM_VERSION_[A-Z]* \([0-9]*\)$/\1/p' "$public" | paste -sd .)

@@ -1,4 +1,4 @@
-/* kernels/sync.h: the layout, every way in which a call fails, and the scenarios with ranks as processes. */
+/* symm/kernel/sync.h: the layout, every way in which a call fails, and the scenarios with ranks as processes. */
 #include "kernels/entry.h"
 #include "sync_cases.h"
 
@@ -67,7 +67,7 @@ static void nap(int ms)
 static void caller_start(struct caller *caller)
 {
 	const struct symm_sync_group *group = caller->s->group;
-	struct symm_sync_layout layout = symm_sync_layout(group->world_size);
+	struct symm_sync_layout layout = symm_sync_layout_of(group->world_size);
 	uint32_t *bell = symm_sync_bell(caller->s->own, &layout, caller->channel);
 
 	if (pthread_create(&caller->thread, NULL, caller_run, caller) != 0)
@@ -105,7 +105,7 @@ static bool claim(unsigned char *map, size_t size, size_t at, size_t bytes)
 
 static void test_layout(uint32_t world)
 {
-	struct symm_sync_layout l = symm_sync_layout(world);
+	struct symm_sync_layout l = symm_sync_layout_of(world);
 	unsigned char *map = calloc(1, l.bytes);
 	bool apart = l.row % 64 == 0 && l.bell % 64 == 0 && l.bytes % 64 == 0;
 
@@ -161,12 +161,12 @@ static uint32_t told(const struct symm_sync *to, uint32_t rank)
 }
 
 /* A rank tells all, itself too, as the host does. */
-static void tell(const struct symm_sync *s, uint32_t state)
+static void tell(struct symm_sync *s, uint32_t state)
 {
 	const struct symm_sync_group *group = s->group;
 
 	for (uint32_t peer = 0; peer < group->world_size; peer++) {
-		char *slot = s->peer[peer].slot;
+		char *slot = symm_sync_peer_at(s, peer)->slot;
 
 		symm_word_publish(symm_sync_state_word(slot, group->world_size, group->rank),
 				  symm_sync_word_of(group->generation, state));
@@ -216,10 +216,10 @@ static void test_gone(uint32_t op, uint32_t how)
 
 	trio_open(&trio);
 	other = (struct caller){ trio.s[0], SYMM_SYNC_WAIT_SIGNAL, 2, 9, 1, 0 };
-	before = malloc(symm_sync_layout(3).bytes);
+	before = malloc(symm_sync_layout_of(3).bytes);
 	is_int(put_signal(trio.s[1], 0, 9, 0), 0, "rank 1 signals");
-	memcpy(before, trio.s[0]->peer[1].slot, symm_sync_layout(3).bytes);
-	trio.s[0]->group->mirror->gone[1] = how;
+	memcpy(before, symm_sync_peer_at(trio.s[0], 1)->slot, symm_sync_layout_of(3).bytes);
+	*symm_sync_gone_at(trio.s[0]->group->mirror, 1) = how;
 	caller_start(&other);
 	is_int(put_signal(trio.s[2], 0, 9, 0), 0, "rank 2 signals");
 	is_int(caller_end(&other), 0, "rank 1 is gone: rank 2 is still waited for and heard");
@@ -229,7 +229,7 @@ static void test_gone(uint32_t op, uint32_t how)
 	is_int(call(trio.s[0], op, 1, 9, PATIENCE), SYMM_SYNC_GONE, "op %u with rank 1 fails", op);
 	is_record(trio.s[0], op, 9, 1, op == SYMM_SYNC_BARRIER ? 2 : op == SYMM_SYNC_WAIT_SIGNAL, SYMM_SYNC_GONE);
 	if (op == SYMM_SYNC_PUT_SIGNAL)
-		ok(memcmp(before, trio.s[0]->peer[1].slot, symm_sync_layout(3).state) == 0,
+		ok(memcmp(before, symm_sync_peer_at(trio.s[0], 1)->slot, symm_sync_layout_of(3).state) == 0,
 		   "a put to it stored no signal");
 	free(before);
 	trio_close(&trio);
@@ -250,7 +250,7 @@ static void test_leave_after_barrier(void)
 		caller_start(&last[0]);
 		caller_start(&last[1]);
 		*state_of_1 = closed ? symm_sync_word_of(7, SYMM_STATE_CLOSED) : 0;
-		trio.s[0]->group->mirror->gone[2] = closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT;
+		*symm_sync_gone_at(trio.s[0]->group->mirror, 2) = closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT;
 		is_int(barrier(trio.s[0], 2, 0), 0, "all had entered: a barrier after they went succeeds");
 		is_int(caller_end(&last[0]) | caller_end(&last[1]), 0, "and theirs");
 	}
@@ -269,8 +269,9 @@ static void test_closed(void)
 	tell(trio.s[1], SYMM_STATE_CLOSED);
 	is_int(wait_signal(trio.s[0], 1, 0, PATIENCE), 0, "what came before counts");
 	for (int left = 0; left <= 1; left++) {
-		trio.s[0]->group->mirror->gone[1] = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
-		is_int(symm_sync_barrier(&at, 1, PATIENCE, &blame), SYMM_SYNC_CLOSED, "a barrier with a closed rank");
+		*symm_sync_gone_at(trio.s[0]->group->mirror, 1) = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
+		is_int(symm_sync_barrier(&at, SYMM_WAIT_LANES, 1, PATIENCE, &blame), SYMM_SYNC_CLOSED,
+		       "a barrier with a closed rank");
 		is_int((int)blame, 1, "says which");
 		is_int(put_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a put to it");
 		is_int(wait_signal(trio.s[0], 1, 0, PATIENCE), SYMM_SYNC_CLOSED, "a wait for it");
@@ -365,7 +366,7 @@ static void test_generation(void)
 static void test_wake(void)
 {
 	struct trio trio;
-	struct symm_sync_layout layout = symm_sync_layout(3);
+	struct symm_sync_layout layout = symm_sync_layout_of(3);
 	struct caller waiter;
 
 	trio_open(&trio);
@@ -520,7 +521,7 @@ static void test_murder(void)
 	nap(50);
 	kill(pid[1], SIGKILL);
 	tap_wait(pid[1], 10);
-	symm_flag_publish(&mirror->gone[1], SYMM_GONE_DIED);
+	symm_flag_publish(symm_sync_gone_at(mirror, 1), SYMM_GONE_DIED);
 	symm_sync_wake_slot(s->own, 2);
 	is_int(tap_wait(pid[0], 10), 0, "a rank in a barrier learns that its peer was killed");
 }

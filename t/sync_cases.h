@@ -3,7 +3,7 @@
 #ifndef SYNC_CASES_H
 #define SYNC_CASES_H
 
-#include "kernels/sync.h"
+#include "symm/kernel/sync.h"
 #include "tap/tap.h"
 
 #include <pthread.h>
@@ -35,13 +35,13 @@ static inline size_t arena_boxes(uint32_t world)
 
 static inline size_t arena_bytes(uint32_t world)
 {
-	return symm_sync_layout(world).bytes * world + sizeof(struct box) * arena_boxes(world);
+	return symm_sync_layout_of(world).bytes * world + sizeof(struct box) * arena_boxes(world);
 }
 
 static inline struct arena arena_in(char *memory, uint32_t world, int rounds)
 {
 	return (struct arena){ world, rounds, memory,
-			       (struct box *)(void *)(memory + symm_sync_layout(world).bytes * world) };
+			       (struct box *)(void *)(memory + symm_sync_layout_of(world).bytes * world) };
 }
 
 static inline void *zeroed(size_t bytes)
@@ -64,8 +64,8 @@ static inline void sync_init(const struct arena *arena, uint32_t rank, struct sy
 					   .mirror = mirror };
 	s->group = group;
 	for (uint32_t peer = 0; peer < arena->world; peer++)
-		s->peer[peer].slot = arena->slots + peer * symm_sync_layout(arena->world).bytes;
-	s->own = s->peer[rank].slot;
+		symm_sync_peer_at(s, peer)->slot = arena->slots + peer * symm_sync_layout_of(arena->world).bytes;
+	s->own = symm_sync_peer_at(s, rank)->slot;
 }
 
 static inline struct symm_sync *sync_new(const struct arena *arena, uint32_t rank)
@@ -95,7 +95,7 @@ static inline int barrier(struct symm_sync *s, uint32_t channel, uint64_t timeou
 	struct symm_sync_place at = place_of(s);
 	uint32_t blame;
 
-	return symm_sync_barrier(&at, channel, timeout, &blame);
+	return symm_sync_barrier(&at, SYMM_WAIT_LANES, channel, timeout, &blame);
 }
 
 static inline int put_signal(struct symm_sync *s, uint32_t dst, uint32_t channel, uint64_t timeout)

@@ -1,4 +1,4 @@
-/* The algorithms of kernels/sync.h with threads as ranks, over one plain array: ThreadSanitizer sees races here that it
+/* The algorithms of symm/kernel/sync.h with threads as ranks, over one plain array: ThreadSanitizer sees races here that it
  * cannot see between two mappings of one memory. */
 #include "sync_cases.h"
 

@@ -1,7 +1,7 @@
 /* The thread that looks after groups whose device does not say that work has failed. The host device does say it: here
  * it is made to keep quiet. */
 #include "ask.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 #include "rig.h"
 #include "watch.h"
 

@@ -11,7 +11,7 @@
 
 #define OLDEST_CAPABILITY 8
 #define EARLY_DRIVER 12030 /* the first that can capture it */
-#define EARLY_PTX 90       /* kernels/wait_cuda.h: symm_stream_enter */
+#define EARLY_PTX 90       /* symm/kernel/wait_cuda.h: symm_stream_enter */
 
 static const char *const kernels[] = {
 	[SYMM_OP_BARRIER] = "symm_kernel_barrier",

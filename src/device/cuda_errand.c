@@ -4,7 +4,7 @@
 
 #include "base.h"
 #include "error.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 #include "log.h"
 
 #include <stdlib.h>

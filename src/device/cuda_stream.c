@@ -3,7 +3,7 @@
 
 #include "base.h"
 #include "error.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 
 #define WARP 32
 #define NAP_NS 200000 /* the longest between two looks at a stream */
@@ -86,7 +86,7 @@ void symm_cuda_args(const struct symm_sync_op *op, struct symm_sync_args *args)
 					 .peer = op->peer };
 }
 
-/* Early: while the work before it in the stream still ends (kernels/wait_cuda.h). */
+/* Early: while the work before it in the stream still ends (symm/kernel/wait_cuda.h). */
 enum symm_cuda_result symm_cuda_kernel(const struct cuda_device *device, int kind, const struct symm_sync_args *args,
 				       struct CUstream_st *stream)
 {

@@ -2,7 +2,7 @@
 #include "host.h"
 
 #include "error.h"
-#include "kernels/sync.h"
+#include "symm/kernel/sync.h"
 #include "log.h"
 
 #include <errno.h>
@@ -365,7 +365,7 @@ static int synchronise(const struct symm_sync_op *op, uint32_t *peer)
 	const struct symm_sync_place at = { op->sync, op->group, op->own, op->world_size };
 
 	if (op->kind == SYMM_OP_BARRIER)
-		return symm_sync_barrier(&at, op->channel, op->timeout_ns, peer);
+		return symm_sync_barrier(&at, SYMM_WAIT_LANES, op->channel, op->timeout_ns, peer);
 	if (op->kind == SYMM_OP_PUT_SIGNAL)
 		return symm_sync_put_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
 	return symm_sync_wait_signal(&at, op->peer, op->channel, op->timeout_ns, peer);

@@ -8,7 +8,7 @@
 #include "host.h"
 
 #include "error.h"
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
 #ifndef TEST_CUDA_KERNELS_H
 #define TEST_CUDA_KERNELS_H
 
-#include "kernels/layout.h"
+#include "symm/kernel/layout.h"
 
 #ifdef __CUDACC__
 SYMM_FN void test_add(uint32_t *sum, uint32_t n)

@@ -5,9 +5,9 @@ t_libkernels_a_SOURCES = t/cuda/kernels.h
 EXTRA_DIST += t/cuda/nokernel.c
 if NVCC
 nodist_t_libkernels_a_SOURCES = t/cuda/fatbin.c
-t/cuda/fatbin.c: t/cuda/kernels.cu t/cuda/kernels.h kernels/layout.h scripts/fatbin2c.sh
+t/cuda/fatbin.c: t/cuda/kernels.cu t/cuda/kernels.h $(kernel_headers) scripts/fatbin2c.sh
 	$(AM_V_NVCC)$(MKDIR_P) t/cuda && $(SHELL) $(top_srcdir)/scripts/fatbin2c.sh $@ t/cuda/kernels.h test_kernels \
-		'$(NVCC)' $(NVCC_ARCHS) -I$(top_srcdir) $(top_srcdir)/t/cuda/kernels.cu
+		'$(NVCC)' $(NVCC_ARCHS) -I$(top_srcdir) -I$(top_srcdir)/include $(top_srcdir)/t/cuda/kernels.cu
 CLEANFILES += t/cuda/fatbin.c
 else
 nodist_t_libkernels_a_SOURCES = t/cuda/nokernel.c

@@ -80,8 +80,8 @@ static void visit_sync(void *const *params, fake_visitor *visitor, void *arg)
 	visitor(args->sync, symm_sync_bytes(world), arg);
 	visitor(group->mirror, symm_sync_mirror_bytes(world), arg);
 	for (uint32_t peer = 0; peer < world; peer++)
-		if (args->sync->peer[peer].slot != NULL)
-			visitor(args->sync->peer[peer].slot, symm_sync_layout(world).bytes, arg);
+		if (symm_sync_peer_at(args->sync, peer)->slot != NULL)
+			visitor(symm_sync_peer_at(args->sync, peer)->slot, symm_sync_layout_of(world).bytes, arg);
 	if (args->result != NULL)
 		visitor(args->result, sizeof(*args->result), arg);
 }

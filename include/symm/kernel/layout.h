@@ -11,11 +11,10 @@
  * and writes them through the device's table (src/device.h). struct symm_sync_mirror is in memory that host and
  * kernels reach alike (on a GPU: pinned host memory), and kernels look at it in slow paths only.
  */
-#ifndef SYMM_KERNELS_LAYOUT_H
-#define SYMM_KERNELS_LAYOUT_H
+#ifndef SYMM_KERNEL_LAYOUT_H
+#define SYMM_KERNEL_LAYOUT_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "types.h"
 
 #ifdef __CUDACC__
 #define SYMM_FN static __device__ __forceinline__
@@ -31,7 +30,7 @@
 /* What a rank tells its peers of itself in the state row of their slots: {generation, one of these}. */
 enum { SYMM_STATE_OPEN, SYMM_STATE_CLOSED /* it freed the allocation */, SYMM_STATE_FAILED /* its group failed */ };
 
-/* Why a peer will not come: written by the host into symm_sync_mirror.gone[peer]. */
+/* Why a peer will not come: written by the host, for each peer: symm_sync_gone_at. */
 enum { SYMM_GONE_NOT, SYMM_GONE_DIED, SYMM_GONE_LEFT };
 
 /* The order of symm_sync_op.kind. */
@@ -45,7 +44,7 @@ enum {
 	SYMM_SYNC_MISUSE = -6    /* SYMM_EBUSY: two barriers at once on one channel */
 };
 
-#define SYMM_SYNC_FOREVER UINT64_MAX /* as timeout_ns */
+#define SYMM_SYNC_FOREVER (~(uint64_t)0) /* as timeout_ns */
 
 /* Who failed first, at what: written once by whoever set poison from within an algorithm. */
 struct symm_sync_record {
@@ -63,7 +62,7 @@ struct symm_sync_mirror {
 	uint32_t abort;   /* by the host: 0, or the positive SYMM code (-code) with which the group failed */
 	uint32_t written; /* by the algorithm that set poison: 1 once record can be read */
 	struct symm_sync_record record;
-	uint32_t gone[]; /* [world_size], by the host: SYMM_GONE_... */
+	/* here: gone, see symm_sync_gone_at */
 };
 
 struct symm_sync_group {
@@ -88,18 +87,32 @@ struct symm_sync_peer {
 
 struct symm_sync {
 	struct symm_sync_group *group;
-	char *own;      /* our own slot: peer[rank].slot */
+	char *own;      /* our own slot: that of peer `rank` */
 	uint64_t ended; /* pieces of work that have ended, replayed ones apart: see symm_device_ops.launch */
 	uint64_t unused[5];
 	struct {
 		uint64_t ticket, done, unused[6];
 	} barrier[SYMM_SYNC_CHANNELS];
-	struct symm_sync_peer peer[]; /* [world_size] */
+	/* here: struct symm_sync_peer [world_size], see symm_sync_peer_at */
 };
 
 SYMM_FN_BOTH size_t symm_sync_bytes(uint32_t world)
 {
 	return sizeof(struct symm_sync) + world * sizeof(struct symm_sync_peer);
+}
+
+SYMM_FN_BOTH struct symm_sync_peer *symm_sync_peer_at(struct symm_sync *sync, uint32_t rank)
+{
+	/* In this order a kernel's loads carry the constant themselves. */
+	struct symm_sync_peer *peer = (struct symm_sync_peer *)(void *)sync + rank;
+
+	return (struct symm_sync_peer *)(void *)((char *)peer + sizeof(*sync));
+}
+
+/* The rank's word of the host: SYMM_GONE_... */
+SYMM_FN_BOTH uint32_t *symm_sync_gone_at(struct symm_sync_mirror *mirror, uint32_t rank)
+{
+	return (uint32_t *)(void *)(mirror + 1) + rank;
 }
 
 SYMM_FN_BOTH size_t symm_sync_mirror_bytes(uint32_t world)
@@ -124,7 +137,7 @@ SYMM_FN_BOTH size_t symm_sync_padded(size_t bytes)
 	return (bytes + 63) & ~(size_t)63;
 }
 
-SYMM_FN_BOTH struct symm_sync_layout symm_sync_layout(uint32_t world)
+SYMM_FN_BOTH struct symm_sync_layout symm_sync_layout_of(uint32_t world)
 {
 	struct symm_sync_layout layout;
 	size_t words = symm_sync_padded(sizeof(uint64_t) * world);
@@ -147,7 +160,7 @@ SYMM_FN_BOTH uint64_t symm_sync_word_of(uint32_t generation, uint32_t low)
 /* Where `rank` tells its state to the owner of a slot. */
 SYMM_FN_BOTH uint64_t *symm_sync_state_word(char *slot, uint32_t world, uint32_t rank)
 {
-	return (uint64_t *)(void *)(slot + symm_sync_layout(world).state) + rank;
+	return (uint64_t *)(void *)(slot + symm_sync_layout_of(world).state) + rank;
 }
 
 /* What a state word tells: SYMM_STATE_... Another generation's tells nothing. */

@@ -3,11 +3,10 @@
  * Words are 64 bits, shared by ranks, each with one writer: loaded relaxed, published with release. Counters are 64
  * bits and this rank's own. Flags are 32 bits: poison, abort, gone, bells.
  */
-#ifndef SYMM_KERNELS_ATOMIC_H
-#define SYMM_KERNELS_ATOMIC_H
+#ifndef SYMM_KERNEL_ATOMIC_H
+#define SYMM_KERNEL_ATOMIC_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "types.h"
 
 /* ThreadSanitizer does not follow fences: under it every relaxed load acquires instead. */
 #if defined(__SANITIZE_THREAD__)

@@ -15,8 +15,8 @@
  * A fast path reads the device's own memory alone. The clock and the mirror, which on a GPU is the host's memory, are
  * looked at once a wait has lasted.
  */
-#ifndef SYMM_KERNELS_SYNC_H
-#define SYMM_KERNELS_SYNC_H
+#ifndef SYMM_KERNEL_SYNC_H
+#define SYMM_KERNEL_SYNC_H
 
 #include "layout.h"
 
@@ -53,13 +53,20 @@ struct symm_sync_call {
 	uint32_t peer, end; /* peer: the lane's first that has not come */
 };
 
-SYMM_FN struct symm_sync_facts symm_sync_facts(const struct symm_sync_group *group)
+SYMM_FN struct symm_sync_facts symm_sync_facts_of(const struct symm_sync_group *group)
 {
 	struct symm_sync_facts facts;
 	uint32_t words[8];
 
 	symm_flags_load((const uint32_t *)(const void *)group, words);
-	__builtin_memcpy(&facts, words, sizeof(facts));
+	facts.version = words[0];
+	facts.generation = words[1];
+	facts.rank = words[2];
+	facts.world_size = words[3];
+	facts.epoch0 = words[4];
+	facts.oversubscribed = words[5];
+	facts.poison = words[6];
+	facts.unused = words[7];
 	return facts;
 }
 
@@ -88,7 +95,7 @@ SYMM_FN uint32_t *symm_sync_bell(char *slot, const struct symm_sync_layout *layo
 /* Wakes all that sleep on a slot, after words in it, or the mirror of its owner's group, have changed. */
 SYMM_FN void symm_sync_wake_slot(char *slot, uint32_t world)
 {
-	struct symm_sync_layout layout = symm_sync_layout(world);
+	struct symm_sync_layout layout = symm_sync_layout_of(world);
 
 	if (!SYMM_WAIT_BELLS)
 		return;
@@ -114,7 +121,7 @@ SYMM_FN void symm_sync_tell_failed(const struct symm_sync_call *c)
 
 	symm_fence_release();
 	for (uint32_t peer = symm_lane(c->lanes); peer < world; peer += c->lanes) {
-		char *slot = c->at.sync->peer[peer].slot;
+		char *slot = symm_sync_peer_at(c->at.sync, peer)->slot;
 
 		symm_word_publish(symm_sync_state_word(slot, world, c->facts.rank),
 				  symm_sync_word(c, SYMM_STATE_FAILED));
@@ -192,7 +199,7 @@ SYMM_FN bool symm_sync_acquired(struct symm_sync_call *c)
 /* True if the peer went without having closed: who leaves closes first, so the flag is looked at first. */
 SYMM_FN bool symm_sync_gone(const struct symm_sync_call *c, uint32_t peer)
 {
-	if (symm_flag_load(&c->at.group->mirror->gone[peer]) == SYMM_GONE_NOT)
+	if (symm_flag_load(symm_sync_gone_at(c->at.group->mirror, peer)) == SYMM_GONE_NOT)
 		return false;
 	symm_fence_acquire();
 	return symm_sync_state(c, peer) != SYMM_STATE_CLOSED;
@@ -258,7 +265,7 @@ SYMM_FN int symm_sync_wait_fail(const struct symm_sync_call *c, int code, uint32
 
 SYMM_FN void symm_sync_sleep(struct symm_sync_call *c, uint64_t ns)
 {
-	struct symm_sync_layout layout = symm_sync_layout(c->at.world_size);
+	struct symm_sync_layout layout = symm_sync_layout_of(c->at.world_size);
 	uint32_t *bell = symm_sync_bell(c->at.own, &layout, c->channel);
 	uint32_t armed = symm_bell_arm(bell), blame;
 
@@ -330,18 +337,18 @@ SYMM_FN int symm_sync_await(struct symm_sync_call *c, uint32_t *blame)
 /* ---- the primitives: 0 or a negative code; for SYMM_SYNC_CLOSED, *blame has freed the allocation ---- */
 
 /* A call that has just begun to load what it needs: it waits for the words of [peer, end) in the channel's row. */
-SYMM_FN struct symm_sync_call symm_sync_call(const struct symm_sync_place *at, uint32_t op, uint32_t channel,
-					     uint64_t timeout_ns, uint32_t peer, uint32_t end)
+SYMM_FN struct symm_sync_call symm_sync_call_of(const struct symm_sync_place *at, uint32_t op, uint32_t lanes,
+						uint32_t channel, uint64_t timeout_ns, uint32_t peer, uint32_t end)
 {
-	struct symm_sync_layout layout = symm_sync_layout(at->world_size);
+	struct symm_sync_layout layout = symm_sync_layout_of(at->world_size);
 	struct symm_sync_call c;
 
 	c.at = *at;
 	c.timeout_ns = timeout_ns;
 	c.op = op;
 	c.channel = channel;
-	c.lanes = op == SYMM_SYNC_BARRIER ? SYMM_WAIT_LANES : 1;
-	c.facts = symm_sync_facts(at->group);
+	c.lanes = lanes;
+	c.facts = symm_sync_facts_of(at->group);
 	c.want = 0;
 	c.offset = op == SYMM_SYNC_BARRIER      ? layout.barrier
 		   : op == SYMM_SYNC_PUT_SIGNAL ? layout.credit
@@ -356,7 +363,7 @@ SYMM_FN struct symm_sync_call symm_sync_call(const struct symm_sync_place *at, u
  * peers, who are mostly on their way. */
 SYMM_FN void symm_sync_ring_peers(struct symm_sync_call *c)
 {
-	struct symm_sync_layout layout = symm_sync_layout(c->at.world_size);
+	struct symm_sync_layout layout = symm_sync_layout_of(c->at.world_size);
 
 	if (!SYMM_WAIT_BELLS)
 		return;
@@ -364,7 +371,7 @@ SYMM_FN void symm_sync_ring_peers(struct symm_sync_call *c)
 	symm_bell_fence();
 	for (uint32_t peer = 0; peer < c->at.world_size; peer++)
 		if (peer != c->facts.rank)
-			symm_bell_ring(symm_sync_bell(c->at.sync->peer[peer].slot, &layout, c->channel));
+			symm_bell_ring(symm_sync_bell(symm_sync_peer_at(c->at.sync, peer)->slot, &layout, c->channel));
 }
 
 /* Tells all peers that we are in the barrier; the lane's first has `slot`. */
@@ -375,18 +382,20 @@ SYMM_FN void symm_sync_announce(const struct symm_sync_call *c, char *slot)
 			symm_word_publish(symm_sync_at(slot, c->offset, c->facts.rank), c->want);
 		peer += c->lanes;
 		if (peer < c->at.world_size)
-			slot = c->at.sync->peer[peer].slot;
+			slot = symm_sync_peer_at(c->at.sync, peer)->slot;
 	}
 }
 
-/* Enters the channel's next barrier and waits for all ranks. */
-SYMM_FN int symm_sync_barrier(const struct symm_sync_place *at, uint32_t channel, uint64_t timeout_ns, uint32_t *blame)
+/* Enters the channel's next barrier and waits for all ranks: SYMM_WAIT_LANES lanes together, or one thread. */
+SYMM_FN int symm_sync_barrier(const struct symm_sync_place *at, uint32_t lanes, uint32_t channel, uint64_t timeout_ns,
+			      uint32_t *blame)
 {
-	uint32_t lane = symm_lane(SYMM_WAIT_LANES);
+	uint32_t lane = symm_lane(lanes);
 	uint64_t *ticket = &at->sync->barrier[channel].ticket, *done = &at->sync->barrier[channel].done;
 	uint64_t mine = lane == 0 ? symm_counter_take(ticket) : 0, number = symm_counter_load(done);
-	struct symm_sync_call c = symm_sync_call(at, SYMM_SYNC_BARRIER, channel, timeout_ns, lane, at->world_size);
-	char *slot = lane < at->world_size ? at->sync->peer[lane].slot : NULL;
+	struct symm_sync_call c =
+		symm_sync_call_of(at, SYMM_SYNC_BARRIER, lanes, channel, timeout_ns, lane, at->world_size);
+	char *slot = lane < at->world_size ? symm_sync_peer_at(at->sync, lane)->slot : NULL;
 	int code;
 
 	symm_fence_release();
@@ -407,7 +416,7 @@ SYMM_FN int symm_sync_barrier(const struct symm_sync_place *at, uint32_t channel
 /* Publishes our signal or credit to a peer, and wakes it if it sleeps. */
 SYMM_FN void symm_sync_send(const struct symm_sync_call *c, char *slot, size_t row, uint32_t epoch)
 {
-	struct symm_sync_layout layout = symm_sync_layout(c->at.world_size);
+	struct symm_sync_layout layout = symm_sync_layout_of(c->at.world_size);
 
 	symm_word_publish(symm_sync_at(slot, row + c->channel * layout.row, c->facts.rank), symm_sync_word(c, epoch));
 	symm_bell_fence();
@@ -432,11 +441,11 @@ SYMM_FN int symm_sync_unreachable(const struct symm_sync_call *c, uint32_t dst, 
 SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst, uint32_t channel, uint64_t timeout_ns,
 				 uint32_t *blame)
 {
-	uint64_t ticket = symm_counter_take(&at->sync->peer[dst].channel[channel].put);
-	struct symm_sync_call c = symm_sync_call(at, SYMM_SYNC_PUT_SIGNAL, channel, timeout_ns, dst, dst + 1);
+	uint64_t ticket = symm_counter_take(&symm_sync_peer_at(at->sync, dst)->channel[channel].put);
+	struct symm_sync_call c = symm_sync_call_of(at, SYMM_SYNC_PUT_SIGNAL, 1, channel, timeout_ns, dst, dst + 1);
 	uint64_t state = symm_word_load(symm_sync_state_word(at->own, at->world_size, dst));
 	uint64_t credit = symm_word_load(symm_sync_inbox(&c, dst));
-	char *slot = at->sync->peer[dst].slot;
+	char *slot = symm_sync_peer_at(at->sync, dst)->slot;
 	uint32_t epoch;
 	bool ready;
 	int code;
@@ -451,7 +460,7 @@ SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst,
 	if (code == 0 && !ready)
 		code = symm_sync_await(&c, blame);
 	if (code == 0)
-		symm_sync_send(&c, slot, symm_sync_layout(at->world_size).signal, epoch + 1);
+		symm_sync_send(&c, slot, symm_sync_layout_of(at->world_size).signal, epoch + 1);
 	symm_fence_acquire();
 	return code;
 }
@@ -460,11 +469,11 @@ SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst,
 SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src, uint32_t channel, uint64_t timeout_ns,
 				  uint32_t *blame)
 {
-	uint64_t ticket = symm_counter_take(&at->sync->peer[src].channel[channel].wait);
-	struct symm_sync_call c = symm_sync_call(at, SYMM_SYNC_WAIT_SIGNAL, channel, timeout_ns, src, src + 1);
+	uint64_t ticket = symm_counter_take(&symm_sync_peer_at(at->sync, src)->channel[channel].wait);
+	struct symm_sync_call c = symm_sync_call_of(at, SYMM_SYNC_WAIT_SIGNAL, 1, channel, timeout_ns, src, src + 1);
 	uint64_t signal = symm_word_load(symm_sync_inbox(&c, src));
-	size_t credits = symm_sync_layout(at->world_size).credit;
-	char *slot = at->sync->peer[src].slot;
+	size_t credits = symm_sync_layout_of(at->world_size).credit;
+	char *slot = symm_sync_peer_at(at->sync, src)->slot;
 	uint32_t epoch;
 	int code = 0;
 
@@ -479,7 +488,7 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	if (code != 0)
 		return code;
 	/* Who answers a signal needs its own credit next: it comes while ours goes out. */
-	symm_prefetch(symm_sync_at(at->own, credits + channel * symm_sync_layout(at->world_size).row, src));
+	symm_prefetch(symm_sync_at(at->own, credits + channel * symm_sync_layout_of(at->world_size).row, src));
 	symm_sync_send(&c, slot, credits, epoch);
 	symm_fence_acquire();
 	return 0;

@@ -4,8 +4,8 @@
  * The system's scope where another device or the host takes part, else this device's. A publish is a fence
  * (symm_fence_release) and a relaxed store, as the fence may stand long before the store.
  */
-#ifndef SYMM_KERNELS_ATOMIC_CUDA_H
-#define SYMM_KERNELS_ATOMIC_CUDA_H
+#ifndef SYMM_KERNEL_ATOMIC_CUDA_H
+#define SYMM_KERNEL_ATOMIC_CUDA_H
 
 #include "layout.h"
 

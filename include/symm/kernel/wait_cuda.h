@@ -1,6 +1,6 @@
 /* wait_cuda.h: wait.h for kernels: a warp or a single thread spins, with pauses once it has lasted; nobody sleeps. */
-#ifndef SYMM_KERNELS_WAIT_CUDA_H
-#define SYMM_KERNELS_WAIT_CUDA_H
+#ifndef SYMM_KERNEL_WAIT_CUDA_H
+#define SYMM_KERNEL_WAIT_CUDA_H
 
 #include "atomic_cuda.h"
 
@@ -20,9 +20,18 @@
 #define SYMM_WAIT_LANES 32
 #define SYMM_WARP 0xffffffffu
 
+/* SYMM_KERNEL_OWN is defined where the library's own kernels are compiled: blocks of one warp or one thread. */
+
 SYMM_FN uint32_t symm_lane(uint32_t lanes)
 {
+#ifdef SYMM_KERNEL_OWN
 	return lanes == 1 ? 0 : threadIdx.x;
+#else
+	uint32_t lane;
+
+	asm("mov.u32 %0, %%laneid;" : "=r"(lane));
+	return lanes == 1 ? 0 : lane;
+#endif
 }
 
 SYMM_FN bool symm_lanes_all(uint32_t lanes, bool mine)
@@ -52,20 +61,21 @@ SYMM_FN void symm_lanes_meet(void)
 	__syncwarp();
 }
 
-/* Early launch. Where the host allows it (src/device/cuda_stream.c), a kernel of ours is brought up while the work
- * before it in the stream ends, and has to wait for that itself, before anything else; and one that only has to leave
- * lets the next be brought up. Not before: what comes up early holds a place that kernels may need which we wait for.
+/* Early launch, of our own kernels alone: when the next may begin after a user's is for the user to say. Where the host
+ * allows it (src/device/cuda_stream.c), a kernel of ours is brought up while the work before it in the stream ends, and
+ * has to wait for that itself, before anything else; and one that only has to leave lets the next be brought up. Not
+ * before: what comes up early holds a place that kernels may need which we wait for.
  * Measured on two H200s: 2.4 us for a barrier in a graph become 2.1, 5.1 for a round trip of signals 3.7. */
 SYMM_FN void symm_stream_enter(void)
 {
-#if __CUDA_ARCH__ >= 900
+#if defined(SYMM_KERNEL_OWN) && __CUDA_ARCH__ >= 900
 	asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 
 SYMM_FN void symm_stream_next(void)
 {
-#if __CUDA_ARCH__ >= 900
+#if defined(SYMM_KERNEL_OWN) && __CUDA_ARCH__ >= 900
 	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }

@@ -6,8 +6,8 @@
  * look of each side stands a full fence, so that at least one of them sees the other. A writer that dies in between
  * delays a sleeper by SYMM_WAIT_NAP_NS at most.
  */
-#ifndef SYMM_KERNELS_WAIT_H
-#define SYMM_KERNELS_WAIT_H
+#ifndef SYMM_KERNEL_WAIT_H
+#define SYMM_KERNEL_WAIT_H
 
 #include "atomic.h"
 
