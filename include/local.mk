@@ -1,4 +1,4 @@
-pkginclude_HEADERS = include/symm/symm.h
+pkginclude_HEADERS = include/symm/device.cuh include/symm/symm.h include/symm/view.h
 
 # The algorithms of synchronisation, which the library and users' kernels share.
 kernelincludedir = $(pkgincludedir)/kernel

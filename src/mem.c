@@ -1,4 +1,6 @@
 /* mem.c: what a struct symm_mem tells of itself. */
+#include "symm/view.h"
+
 #include "handle.h"
 #include "view.h"
 
@@ -138,4 +140,84 @@ size_t symm_mem_buffer_size(struct symm_mem *handle)
 size_t symm_mem_signal_pad_size(struct symm_mem *handle)
 {
 	return size(handle, true);
+}
+
+/* ---- for kernels ---- */
+
+int symm_mem_device_view(struct symm_mem *handle, struct symm_device_view *out)
+{
+	int rc;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return symm_error_prefix(rc, "symm_mem_device_view");
+	*out = (struct symm_device_view){
+		.version = SYMM_DEVICE_VIEW_VERSION,
+		.rank = view->group->rank,
+		.world_size = view->group->world_size,
+		.buffers = view->buffers_dev,
+		.signal_pads = view->pads_dev,
+		.buffer_size = view->alloc->bytes,
+		.signal_pad_size = view->alloc->pad_bytes,
+		.multicast = view->multicast.address,
+		.sync = view->sync,
+		.group = view->group->sync,
+		.own = view->bell.slot,
+	};
+	symm_view_put(view);
+	return 0;
+}
+
+static uint64_t address(const void *pointer)
+{
+	return (uint64_t)(uintptr_t)pointer;
+}
+
+static struct symm_sync_words words_of(const struct view *view, const struct symm_sync_group *group)
+{
+	struct symm_sync_layout layout = symm_sync_layout_of(group->world_size);
+	struct symm_sync_peer *first = symm_sync_peer_at(view->sync, 0);
+
+	return (struct symm_sync_words){
+		.version = SYMM_SYNC_WORDS_VERSION,
+		.generation = group->generation,
+		.epoch0 = group->epoch0,
+		.rank = view->group->rank,
+		.world_size = view->group->world_size,
+		.channels = SYMM_SYNC_CHANNELS,
+		.slots = (void *const *)view->slot,
+		.slot_bytes = layout.bytes,
+		.channel_stride = layout.row,
+		.barrier_offset = layout.barrier,
+		.signal_offset = layout.signal,
+		.credit_offset = layout.credit,
+		.state_offset = layout.state,
+		.bell_offset = layout.bell,
+		.bell_stride = SYMM_SYNC_BELL_STRIDE,
+		.barrier_ticket = address(&view->sync->barrier[0].ticket),
+		.barrier_done = address(&view->sync->barrier[0].done),
+		.barrier_stride = sizeof(view->sync->barrier[0]),
+		.put_ticket = address(&first->channel[0].put),
+		.wait_ticket = address(&first->channel[0].wait),
+		.ticket_stride = sizeof(first->channel[0]),
+		.peer_stride = sizeof(*first),
+		.poison = address(&view->group->sync->poison),
+	};
+}
+
+int symm_mem_sync_words(struct symm_mem *handle, struct symm_sync_words *words)
+{
+	struct symm_sync_group group;
+	struct symm_device *device;
+	int rc;
+	struct view *view = symm_view_get(handle, &rc);
+
+	if (view == NULL)
+		return symm_error_prefix(rc, "symm_mem_sync_words");
+	device = view->alloc->block->device;
+	rc = device->ops->read(device, &group, view->group->sync, sizeof(group));
+	if (rc == 0)
+		*words = words_of(view, &group);
+	symm_view_put(view);
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_mem_sync_words");
 }

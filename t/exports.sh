@@ -1,5 +1,5 @@
 #!/bin/bash
-# The shared library exports the functions of symm.h and nothing else.
+# The shared library exports the functions of the public headers and nothing else.
 . "${top_srcdir:=.}/t/tap/tap.sh"
 
 library=${top_builddir:=.}/.libs/libsymm.so
@@ -8,9 +8,9 @@ library=${top_builddir:=.}/.libs/libsymm.so
 exported=$(${NM:-nm} -D --defined-only "$library" | awk '$2 ~ /^[A-Za-z]$/ && $2 != "A" { sub(/@.*/, "", $3); print $3 }' |
 	LC_ALL=C sort)
 # A declaration begins at the left edge with SYMM_API; its name is the last word before the first parenthesis.
-declared=$(sed -n 's/^SYMM_API [^(]*[ *]\(symm_[a-z0-9_]*\)(.*/\1/p' "$top_srcdir/include/symm/symm.h" | LC_ALL=C sort)
+declared=$(sed -n 's/^SYMM_API [^(]*[ *]\(symm_[a-z0-9_]*\)(.*/\1/p' "$top_srcdir"/include/symm/*.h | LC_ALL=C sort)
 expected=$(LC_ALL=C sort "$top_srcdir/t/exports.expected")
 
 ok "exports are those of t/exports.expected" diff <(echo "$expected") <(echo "$exported")
-ok "symm.h declares those of t/exports.expected" diff <(echo "$expected") <(echo "$declared")
+ok "the headers declare those of t/exports.expected" diff <(echo "$expected") <(echo "$declared")
 done_testing

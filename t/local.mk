@@ -18,6 +18,7 @@ c_tests = \
 	t/device.t \
 	t/device_cuda.t \
 	t/device_host.t \
+	t/device_view.t \
 	t/fake.t \
 	t/faults.t \
 	t/group.t \
@@ -77,6 +78,8 @@ t_device_t_SOURCES = t/device.c t/device_help.h t/any_device.h
 t_cuda_api_t_CPPFLAGS = $(AM_CPPFLAGS) -idirafter /usr/local/cuda/include
 t_device_cuda_t_SOURCES = t/device_cuda.c t/device_help.h t/any_device.h
 t_device_host_t_SOURCES = t/device_host.c t/device_help.h t/any_device.h
+t_device_view_t_SOURCES = t/device_view.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_device_view_t_LDADD = t/libtap.a t/libkernels.a libsymm-internal.la
 t_fake_t_SOURCES = t/fake.c t/fake/control.h
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
@@ -135,7 +138,7 @@ check-strict:
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t t/memory.t t/rendezvous.t \
 	t/restart.t t/signals.t t/watch.t t/cuda_capture.t t/cuda_context.t t/cuda_driver.t t/cuda_failures.t \
-	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t
+	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t t/device_view.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
 		SYMM_TEST_DIVISOR=5 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'

@@ -12,8 +12,10 @@
 #ifndef SYMM_SYMM_H
 #define SYMM_SYMM_H
 
+#ifndef __CUDACC_RTC__
 #include <stddef.h>
 #include <stdint.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -59,6 +61,8 @@ enum symm_error {
 struct symm_context; /* one rank's use of symm: a store, a device, defaults */
 struct symm_group;   /* this rank's membership of a group */
 struct symm_mem;     /* an allocation's view of all ranks' blocks, after its rendezvous */
+
+#ifndef __CUDACC_RTC__ /* NVRTC takes no functions of the host */
 
 /* ---- errors and versions ---- */
 
@@ -210,6 +214,8 @@ SYMM_API int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, co
 /* Copies from rank src's block into dst, any memory of this device. */
 SYMM_API int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes);
 SYMM_API int symm_get_on_stream(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes, void *stream);
+
+#endif
 
 #ifdef __cplusplus
 }

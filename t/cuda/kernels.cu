@@ -1,5 +1,5 @@
-/* The kernels of tests: t/cuda/kernels.h on a GPU. */
-#include "t/cuda/kernels.h"
+/* The kernels of tests: t/cuda/kernels.h and calls.h on a GPU. */
+#include "t/cuda/calls.h"
 
 static __device__ uint64_t thread_number()
 {
@@ -49,4 +49,19 @@ extern "C" __global__ void test_litmus_write(struct test_litmus litmus)
 extern "C" __global__ void test_litmus_read(struct test_litmus litmus)
 {
 	test_litmus_read_share(&litmus, threadIdx.x, blockDim.x);
+}
+
+extern "C" __global__ void test_call(struct test_call call)
+{
+	test_call_share(&call, threadIdx.x);
+}
+
+extern "C" __global__ void test_exchange(struct test_exchange exchange)
+{
+	test_exchange_share(&exchange, threadIdx.x, blockDim.x);
+}
+
+extern "C" __global__ void test_barriers(struct test_barriers barriers)
+{
+	test_barriers_share(&barriers, threadIdx.x);
 }

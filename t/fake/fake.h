@@ -135,7 +135,7 @@ struct fake_task {
 	union {
 		struct {
 			const struct CUfunc_st *function;
-			char params[128];
+			char params[192];
 		} kernel;
 		struct {
 			void *to;

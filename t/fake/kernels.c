@@ -3,7 +3,7 @@
 #include "fake.h"
 
 #include "kernels/entry.h"
-#include "t/cuda/kernels.h"
+#include "t/cuda/calls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,20 +68,26 @@ static void visit_count(void *const *params, fake_visitor *visitor, void *arg)
 	visitor(args->sync, sizeof(*args->sync), arg);
 }
 
-static void visit_sync(void *const *params, fake_visitor *visitor, void *arg)
+/* All that the algorithms use. */
+static void visit_words(struct symm_sync *sync, const struct symm_sync_group *group, fake_visitor *visitor, void *arg)
 {
-	const struct symm_sync_args *args = params[0];
-	const struct symm_sync_group *group = args->group;
 	uint32_t world;
 
 	visitor(group, sizeof(*group), arg);
 	FAKE_ASSERT(group->version == SYMM_SYNC_VERSION, "no struct symm_sync_group at %p", (const void *)group);
 	world = group->world_size;
-	visitor(args->sync, symm_sync_bytes(world), arg);
+	visitor(sync, symm_sync_bytes(world), arg);
 	visitor(group->mirror, symm_sync_mirror_bytes(world), arg);
 	for (uint32_t peer = 0; peer < world; peer++)
-		if (symm_sync_peer_at(args->sync, peer)->slot != NULL)
-			visitor(symm_sync_peer_at(args->sync, peer)->slot, symm_sync_layout_of(world).bytes, arg);
+		if (symm_sync_peer_at(sync, peer)->slot != NULL)
+			visitor(symm_sync_peer_at(sync, peer)->slot, symm_sync_layout_of(world).bytes, arg);
+}
+
+static void visit_sync(void *const *params, fake_visitor *visitor, void *arg)
+{
+	const struct symm_sync_args *args = params[0];
+
+	visit_words(args->sync, args->group, visitor, arg);
 	if (args->result != NULL)
 		visitor(args->result, sizeof(*args->result), arg);
 }
@@ -93,7 +99,7 @@ static void run_fill64(void *const *params)
 	test_fill64_share(PARAM(uint64_t *, 0), PARAM(uint64_t, 1), PARAM(uint64_t, 2), 0, 1);
 }
 
-static void visit_words(void *const *params, fake_visitor *visitor, void *arg)
+static void visit_fill64(void *const *params, fake_visitor *visitor, void *arg)
 {
 	visitor(PARAM(void *, 0), 8 * PARAM(uint64_t, 2), arg);
 }
@@ -105,7 +111,7 @@ static void run_expect64(void *const *params)
 
 static void visit_expect64(void *const *params, fake_visitor *visitor, void *arg)
 {
-	visit_words(params, visitor, arg);
+	visit_fill64(params, visitor, arg);
 	visitor(PARAM(void *, 3), sizeof(uint32_t), arg);
 }
 
@@ -174,6 +180,50 @@ static void visit_litmus(void *const *params, fake_visitor *visitor, void *arg)
 		visitor((char *)litmus->buffers[peer] + litmus->offset, 2 * litmus->half, arg);
 }
 
+static void run_call(void *const *params)
+{
+	test_call_share(params[0], 0);
+}
+
+static void visit_call(void *const *params, fake_visitor *visitor, void *arg)
+{
+	const struct test_call *call = params[0];
+
+	visit_words(call->view.sync, call->view.group, visitor, arg);
+	visitor(call->codes, call->threads * sizeof(int32_t), arg);
+}
+
+static void run_exchange(void *const *params)
+{
+	test_exchange_share(params[0], 0, 1);
+}
+
+static void visit_exchange(void *const *params, fake_visitor *visitor, void *arg)
+{
+	const struct test_exchange *e = params[0];
+	size_t world = (size_t)e->view.world_size;
+
+	visit_words(e->view.sync, e->view.group, visitor, arg);
+	visitor(e->view.buffers, world * sizeof(void *), arg);
+	for (size_t peer = 0; peer < world; peer++)
+		visitor((char *)e->view.buffers[peer] + e->offset, 2 * world * e->words * sizeof(uint64_t), arg);
+	visitor(e->wrong, sizeof(*e->wrong), arg);
+	visitor(e->code, sizeof(*e->code), arg);
+}
+
+static void run_barriers(void *const *params)
+{
+	test_barriers_share(params[0], 0);
+}
+
+static void visit_barriers(void *const *params, fake_visitor *visitor, void *arg)
+{
+	const struct test_barriers *b = params[0];
+
+	visit_words(b->view.sync, b->view.group, visitor, arg);
+	visitor(b->code, sizeof(*b->code), arg);
+}
+
 #define ARGS sizeof(struct symm_sync_args)
 
 static const struct CUfunc_st table[] = {
@@ -181,7 +231,7 @@ static const struct CUfunc_st table[] = {
 	{ "symm_kernel_put_signal", run_put_signal, visit_sync, { ARGS }, true },
 	{ "symm_kernel_wait_signal", run_wait_signal, visit_sync, { ARGS }, true },
 	{ "symm_kernel_count", run_count, visit_count, { ARGS }, true },
-	{ "test_fill64", run_fill64, visit_words, { 8, 8, 8 }, false },
+	{ "test_fill64", run_fill64, visit_fill64, { 8, 8, 8 }, false },
 	{ "test_expect64", run_expect64, visit_expect64, { 8, 8, 8, 8 }, false },
 	{ "test_spin", run_spin, visit_flag, { 8 }, false },
 	{ "test_reread", run_reread, visit_reread, { 8, 8, 8 }, false },
@@ -189,6 +239,9 @@ static const struct CUfunc_st table[] = {
 	{ "test_copy", run_copy, visit_copy, { 8, 8, 8 }, false },
 	{ "test_litmus_write", run_litmus_write, visit_litmus, { sizeof(struct test_litmus) }, true },
 	{ "test_litmus_read", run_litmus_read, visit_litmus, { sizeof(struct test_litmus) }, true },
+	{ "test_call", run_call, visit_call, { sizeof(struct test_call) }, true },
+	{ "test_exchange", run_exchange, visit_exchange, { sizeof(struct test_exchange) }, true },
+	{ "test_barriers", run_barriers, visit_barriers, { sizeof(struct test_barriers) }, true },
 };
 
 /* ---- tasks ---- */

@@ -2,6 +2,7 @@
 # program to automake, a shared library to the linker. Its threads outlive dlclose.
 check_PROGRAMS += t/fake/libcuda.so.1
 t_fake_libcuda_so_1_SOURCES = \
+	t/cuda/calls.h \
 	t/cuda/kernels.h \
 	t/fake/capture.c \
 	t/fake/context.c \

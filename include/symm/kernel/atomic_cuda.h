@@ -95,6 +95,14 @@ SYMM_FN uint32_t symm_flag_load(const uint32_t *flag)
 	return value;
 }
 
+SYMM_FN uint32_t symm_flag_acquire(const uint32_t *flag)
+{
+	uint32_t value;
+
+	asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : SYMM_GLOBAL(flag) : "memory");
+	return value;
+}
+
 SYMM_FN void symm_flag_publish(uint32_t *flag, uint32_t value)
 {
 	asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::SYMM_GLOBAL(flag), "r"(value) : "memory");

@@ -26,6 +26,7 @@
 
 #define SYMM_SYNC_VERSION 2
 #define SYMM_SYNC_CHANNELS 32
+#define SYMM_SYNC_BELL_STRIDE 64
 
 /* What a rank tells its peers of itself in the state row of their slots: {generation, one of these}. */
 enum { SYMM_STATE_OPEN, SYMM_STATE_CLOSED /* it freed the allocation */, SYMM_STATE_FAILED /* its group failed */ };
@@ -44,6 +45,7 @@ enum {
 	SYMM_SYNC_MISUSE = -6    /* SYMM_EBUSY: two barriers at once on one channel */
 };
 
+#define SYMM_SYNC_NOBODY 0xffffffffu     /* in the place of a rank */
 #define SYMM_SYNC_FOREVER (~(uint64_t)0) /* as timeout_ns */
 
 /* Who failed first, at what: written once by whoever set poison from within an algorithm. */
@@ -128,8 +130,8 @@ struct symm_sync_layout {
 	size_t signal;  /* inbox: peer has put signal number epoch */
 	size_t credit;  /* peer has consumed my signal number epoch */
 	size_t state;   /* one for all channels: peer's SYMM_STATE_ */
-	size_t bell;    /* [channel] x 64 bytes, CPU only: a uint32 futex for sleeping waiters, wait.h */
-	size_t bytes;   /* of the whole slot */
+	size_t bell; /* [channel] x SYMM_SYNC_BELL_STRIDE bytes, CPU only: a uint32 futex for sleeping waiters, wait.h */
+	size_t bytes; /* of the whole slot */
 };
 
 SYMM_FN_BOTH size_t symm_sync_padded(size_t bytes)
@@ -148,7 +150,7 @@ SYMM_FN_BOTH struct symm_sync_layout symm_sync_layout_of(uint32_t world)
 	layout.row = 3 * words;
 	layout.state = SYMM_SYNC_CHANNELS * layout.row;
 	layout.bell = layout.state + words;
-	layout.bytes = layout.bell + SYMM_SYNC_CHANNELS * 64;
+	layout.bytes = layout.bell + SYMM_SYNC_CHANNELS * SYMM_SYNC_BELL_STRIDE;
 	return layout;
 }
 

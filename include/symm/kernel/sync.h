@@ -89,7 +89,7 @@ SYMM_FN bool symm_sync_reached(uint64_t word, uint64_t want)
 
 SYMM_FN uint32_t *symm_sync_bell(char *slot, const struct symm_sync_layout *layout, uint32_t channel)
 {
-	return (uint32_t *)(void *)(slot + layout->bell + (size_t)channel * 64);
+	return (uint32_t *)(void *)(slot + layout->bell + (size_t)channel * SYMM_SYNC_BELL_STRIDE);
 }
 
 /* Wakes all that sleep on a slot, after words in it, or the mirror of its owner's group, have changed. */
@@ -244,9 +244,9 @@ SYMM_FN int symm_sync_broken(const struct symm_sync_call *c, uint32_t *blame)
 {
 	uint32_t peer;
 	int code = symm_sync_lane_broken(c, &peer);
-	uint32_t first = symm_lanes_min(c->lanes, code == 0 ? UINT32_MAX : peer << 8 | (uint32_t)-code);
+	uint32_t first = symm_lanes_min(c->lanes, code == 0 ? SYMM_SYNC_NOBODY : peer << 8 | (uint32_t)-code);
 
-	if (first == UINT32_MAX)
+	if (first == SYMM_SYNC_NOBODY)
 		return 0;
 	*blame = first >> 8;
 	return -(int)(first & 0xff);
@@ -292,7 +292,7 @@ SYMM_FN_COLD int symm_sync_await_long(struct symm_sync_call *c, uint32_t *blame)
 
 	for (uint32_t round = 0; !symm_sync_arrived(c); round++) {
 		spent = symm_wait_clock() - start;
-		who = symm_lanes_min(c->lanes, c->peer < c->end ? c->peer : UINT32_MAX);
+		who = symm_lanes_min(c->lanes, c->peer < c->end ? c->peer : SYMM_SYNC_NOBODY);
 		code = symm_sync_broken(c, &who);
 		if (code == 0 && symm_lanes_first(c->lanes, spent >= c->timeout_ns))
 			code = SYMM_SYNC_TIMEDOUT;
@@ -492,6 +492,21 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	symm_sync_send(&c, slot, credits, epoch);
 	symm_fence_acquire();
 	return 0;
+}
+
+/* Why nothing will come from `peer` any more, for waits of users' own: 0 or a code. */
+SYMM_FN int symm_sync_lost(const struct symm_sync_place *at, uint32_t peer)
+{
+	struct symm_sync_call c = symm_sync_call_of(at, SYMM_SYNC_WAIT_SIGNAL, 1, 0, 0, peer, peer + 1);
+	int code = symm_sync_ended(at->group);
+	bool gone = symm_sync_gone(&c, peer);
+	uint32_t state = symm_sync_state(&c, peer);
+
+	if (code != 0)
+		return code;
+	if (gone || state == SYMM_STATE_FAILED)
+		return SYMM_SYNC_GONE;
+	return state == SYMM_STATE_CLOSED ? SYMM_SYNC_CLOSED : 0;
 }
 
 #endif

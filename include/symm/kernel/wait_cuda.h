@@ -45,14 +45,44 @@ SYMM_FN uint32_t symm_lanes_first(uint32_t lanes, uint32_t mine)
 	return lanes == 1 ? mine : __shfl_sync(SYMM_WARP, mine, 0);
 }
 
+/* sm_75 has no instruction for these two. */
+#if __CUDA_ARCH__ >= 800
+SYMM_FN uint32_t symm_warp_min(uint32_t mine)
+{
+	return __reduce_min_sync(SYMM_WARP, mine);
+}
+
+SYMM_FN uint32_t symm_warp_sum(uint32_t mine)
+{
+	return __reduce_add_sync(SYMM_WARP, mine);
+}
+#else
+SYMM_FN uint32_t symm_warp_min(uint32_t mine)
+{
+	for (int distance = 1; distance < SYMM_WAIT_LANES; distance *= 2) {
+		uint32_t other = __shfl_xor_sync(SYMM_WARP, mine, distance);
+
+		mine = other < mine ? other : mine;
+	}
+	return mine;
+}
+
+SYMM_FN uint32_t symm_warp_sum(uint32_t mine)
+{
+	for (int distance = 1; distance < SYMM_WAIT_LANES; distance *= 2)
+		mine += __shfl_xor_sync(SYMM_WARP, mine, distance);
+	return mine;
+}
+#endif
+
 SYMM_FN uint32_t symm_lanes_min(uint32_t lanes, uint32_t mine)
 {
-	return lanes == 1 ? mine : __reduce_min_sync(SYMM_WARP, mine);
+	return lanes == 1 ? mine : symm_warp_min(mine);
 }
 
 SYMM_FN uint32_t symm_lanes_sum(uint32_t lanes, uint32_t mine)
 {
-	return lanes == 1 ? mine : __reduce_add_sync(SYMM_WARP, mine);
+	return lanes == 1 ? mine : symm_warp_sum(mine);
 }
 
 /* What all lanes did before has been done for each of them after. */
