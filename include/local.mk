@@ -1,4 +1,9 @@
-pkginclude_HEADERS = include/symm/device.cuh include/symm/symm.h include/symm/view.h
+pkginclude_HEADERS = \
+	include/symm/device.cuh \
+	include/symm/dlpack.h \
+	include/symm/symm.h \
+	include/symm/tensor.h \
+	include/symm/view.h
 
 # The algorithms of synchronisation, which the library and users' kernels share.
 kernelincludedir = $(pkgincludedir)/kernel

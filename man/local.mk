@@ -12,9 +12,12 @@ dist_man_MANS = \
 	man/symm_context_local_rank.3 \
 	man/symm_context_rank.3 \
 	man/symm_context_world_size.3 \
+	man/symm_empty_strided.3 \
 	man/symm_free.3 \
 	man/symm_get.3 \
+	man/symm_get_buffer.3 \
 	man/symm_get_on_stream.3 \
+	man/symm_get_signal_pad.3 \
 	man/symm_group_find.3 \
 	man/symm_group_generation.3 \
 	man/symm_group_join.3 \
@@ -53,6 +56,10 @@ dist_man_MANS = \
 	man/symm_stream_destroy.3 \
 	man/symm_stream_synchronize.3 \
 	man/symm_strerror.3 \
+	man/symm_tensor_free.3 \
+	man/symm_tensor_mem.3 \
+	man/symm_tensor_rendezvous.3 \
+	man/symm_tensor_unversioned.3 \
 	man/symm_version.3 \
 	man/symm_wait_signal.3 \
 	man/symm_wait_signal_on_stream.3 \

@@ -82,6 +82,22 @@ struct alloc *symm_alloc_of_group(const struct group *group)
 	return alloc;
 }
 
+size_t symm_alloc_tensors(const struct context *context, const struct group *group)
+{
+	size_t n = 0;
+
+	for (const struct alloc *alloc = allocs; alloc != NULL; alloc = alloc->next) {
+		bool whole = group == NULL || alloc->group == group;
+
+		if (alloc->group->context != context)
+			continue;
+		n += whole && alloc->tensor;
+		for (const struct view *view = alloc->views; view != NULL; view = view->next)
+			n += whole || view->group == group ? (size_t)view->tensors : 0;
+	}
+	return n;
+}
+
 void symm_alloc_remove(struct alloc *alloc)
 {
 	struct alloc **at = &allocs;

@@ -18,6 +18,7 @@ struct alloc {
 	size_t bytes; /* as asked for */
 	size_t pad_offset, pad_bytes;
 	bool active; /* the user has the pointer */
+	bool tensor; /* in a tensor, whose end is the end of that */
 	bool persistent;
 	uint64_t id;
 	int busy;     /* rendezvous under way; atomic */
@@ -33,6 +34,7 @@ struct view {
 	struct alloc *alloc;
 	struct group *group;
 	int refs;          /* the user's */
+	int tensors;       /* that show it: each is a reference, and more */
 	uint64_t launched; /* sync->ended will have grown to it when nothing is under way */
 	uint64_t seq;
 	struct span span;
@@ -62,6 +64,8 @@ struct alloc *symm_alloc_around(const void *ptr);
 struct view *symm_view_of(const struct alloc *alloc, const struct group *group);
 /* With the lock held, the first or next allocation for which the group is the own one, or of which it has a view. */
 struct alloc *symm_alloc_of_group(const struct group *group);
+/* With the lock held: how many tensors there are of memory that goes with the group (NULL: any) of the context. */
+size_t symm_alloc_tensors(const struct context *context, const struct group *group);
 /* Takes the allocation out of the table (the lock held) and gives its memory back (no lock). */
 void symm_alloc_remove(struct alloc *alloc);
 void symm_alloc_destroy(struct alloc *alloc);

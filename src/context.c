@@ -220,8 +220,11 @@ int symm_close(struct symm_context *handle)
 	if (context == NULL)
 		return symm_error_prefix(rc, "symm_close");
 	symm_context_deadline(context, 0, &deadline);
-	symm_handle_close(handle);
-	rc = leave_groups(context, deadline);
+	rc = symm_tensors_refuse(context, NULL);
+	if (rc == 0) {
+		symm_handle_close(handle);
+		rc = leave_groups(context, deadline);
+	}
 	if (rc != 0) {
 		symm_handle_put_alone(handle);
 		return symm_error_prefix(rc, "symm_close");

@@ -19,6 +19,7 @@ struct context {
 	char job[SYMM_NAME_MAX + 1];
 	int rank, world_size, local_rank; /* SYMM_AUTO: unknown */
 	int64_t timeout_ms, lease_ms;
+	bool closing;        /* no new tensors; under the lock of memory, alloc.h */
 	struct doing *doing; /* owned by doing.c */
 };
 

@@ -12,6 +12,8 @@
 #ifndef SYMM_DEVICE_H
 #define SYMM_DEVICE_H
 
+#include "symm/dlpack.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,7 +64,8 @@ struct symm_sync_op {
 };
 
 struct symm_device_ops {
-	const char *name; /* "host", "cuda": the first part of a device's text form, "cuda:1" */
+	const char *name;    /* "host", "cuda": the first part of a device's text form, "cuda:1" */
+	DLDeviceType dlpack; /* of its tensors, whose device_id is the index */
 	/* Work on streams may fail without a word: somebody has to look at the mirrors of groups (src/watch.h). Else
 	 * `failed` of launch is called. */
 	bool watched;

@@ -54,10 +54,10 @@ struct group {
 	bool poisoned;                   /* the watch has nothing more to do */
 	struct group *next_watched;      /* owned by watch.c */
 	bool stale;                      /* the store has lost the group: no more collectives */
-	bool leaving;
-	bool incomplete; /* the store knows fewer members than ranks: some have left */
-	bool reachable;  /* reach.c: every rank's memory can be mapped here */
-	bool made;       /* the user may have it; under the lock of all groups */
+	bool leaving;                    /* set under the lock of memory, alloc.h: no new tensors */
+	bool incomplete;                 /* the store knows fewer members than ranks: some have left */
+	bool reachable;                  /* reach.c: every rank's memory can be mapped here */
+	bool made;                       /* the user may have it; under the lock of all groups */
 
 	/* collectives take turns, in the order in which threads came */
 	pthread_cond_t turn_changed;

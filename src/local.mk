@@ -46,6 +46,7 @@ libsymm_internal_la_SOURCES = \
 	src/roster.c src/roster.h \
 	src/stream.c src/stream.h \
 	src/sync.c \
+	src/tensor.c \
 	src/view.c src/view.h \
 	src/watch.c src/watch.h \
 	src/wire.c src/wire.h

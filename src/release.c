@@ -3,13 +3,14 @@
 #include "base.h"
 #include "fork.h"
 #include "handle.h"
+#include "log.h"
 #include "view.h"
 
 /* With the memory lock held for writing. */
 static bool has_references(const struct alloc *alloc)
 {
 	for (const struct view *view = alloc->views; view != NULL; view = view->next)
-		if (view->refs > 0)
+		if (view->refs > 0 || view->tensors > 0)
 			return true;
 	return false;
 }
@@ -115,6 +116,9 @@ static int give_up_pointer(void *ptr, struct alloc **out, bool *last, int64_t *d
 		rc = symm_error(SYMM_ENOENT, "%p is not the address of an allocation of symm_alloc", ptr);
 	else if (!alloc->active && !alloc->closing)
 		rc = symm_error(SYMM_ENOENT, "the allocation at %p has been freed", ptr);
+	else if (alloc->tensor)
+		rc = symm_error(SYMM_EINVAL, "the allocation at %p is a tensor's: it goes with that tensor's deleter",
+				ptr);
 	else if (alloc->ending)
 		rc = symm_error(SYMM_EBUSY,
 				"another thread is freeing the allocation at %p, or leaving a group that shares it",
@@ -193,6 +197,92 @@ int symm_mem_release(struct symm_mem *handle)
 	return symm_error_prefix(rc, "symm_mem_release");
 }
 
+/* ---- tensors ---- */
+
+/* With the lock held for writing. */
+static int check_leaving(const struct group *group)
+{
+	if (group->leaving || group->context->closing)
+		return symm_error(SYMM_ESTALE, "another thread is leaving group %s", group->name);
+	return 0;
+}
+
+int symm_tensors_refuse(struct context *context, struct group *group)
+{
+	size_t n;
+
+	symm_memory_write();
+	n = symm_alloc_tensors(context, group);
+	if (n == 0 && group != NULL)
+		__atomic_store_n(&group->leaving, true, __ATOMIC_RELEASE);
+	else if (n == 0)
+		context->closing = true;
+	symm_memory_unlock();
+	if (n == 0)
+		return 0;
+	return symm_error(SYMM_EBUSY, "%zu tensors of the memory of %s%s are alive: call their deleters first", n,
+			  group != NULL ? "group " : "this context", group != NULL ? group->name : "");
+}
+
+int symm_alloc_begin_tensor(const void *ptr, struct alloc **out)
+{
+	struct alloc *alloc;
+	int rc = 0;
+
+	symm_memory_write();
+	alloc = symm_alloc_find(ptr, &rc);
+	if (alloc != NULL)
+		rc = check_leaving(alloc->group);
+	if (rc == 0) {
+		alloc->tensor = true;
+		*out = alloc;
+	}
+	symm_memory_unlock();
+	return rc;
+}
+
+int symm_view_begin_tensor(struct view *view)
+{
+	int rc;
+
+	symm_memory_write();
+	rc = check_leaving(view->group);
+	if (rc == 0)
+		rc = check_leaving(view->alloc->group);
+	if (rc == 0 && view->alloc->closing)
+		rc = symm_error(SYMM_ESTALE, "the allocation at %p is being freed", (void *)view->alloc->ptr);
+	if (rc == 0)
+		view->tensors++;
+	symm_memory_unlock();
+	return rc;
+}
+
+/* With the lock held for writing, which goes. A deleter has nobody to tell: what cannot go now goes when the group is
+ * left. In exit() all goes by itself, and the device perhaps has. */
+static void end_unwanted(struct alloc *alloc)
+{
+	bool last = !symm_is_finalizing() && is_mine_to_end(alloc);
+
+	symm_memory_unlock();
+	if (last && teardown(alloc, NULL, deadline_of(alloc)) != 0)
+		symm_log(SYMM_LOG_WARN, "the memory of a tensor stays until its group is left: %s", symm_last_error());
+}
+
+void symm_alloc_end_tensor(struct alloc *alloc)
+{
+	symm_memory_write();
+	alloc->tensor = false;
+	alloc->active = false;
+	end_unwanted(alloc);
+}
+
+void symm_view_end_tensor(struct view *view)
+{
+	symm_memory_write();
+	view->tensors--;
+	end_unwanted(view->alloc);
+}
+
 /* ---- leaving ---- */
 
 /* An allocation of another group goes on without this group's view, unless nobody wants it any more then. */
@@ -258,10 +348,13 @@ static int drop_memory(struct group *group, int64_t deadline)
 static int leave(struct group *group, int64_t deadline)
 {
 	struct symm_group *handle = group->handle;
-	int rc;
+	int rc = symm_tensors_refuse(group->context, group);
 
+	if (rc != 0) {
+		symm_handle_put_alone(handle);
+		return rc;
+	}
 	symm_handle_close(handle);
-	__atomic_store_n(&group->leaving, true, __ATOMIC_RELEASE);
 	if (!symm_handle_drain(handle, 1, deadline))
 		rc = symm_error(SYMM_EBUSY, "another thread is still in a call on group %s", group->name);
 	else

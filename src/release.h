@@ -1,12 +1,25 @@
 /* release.h: how things end. Every ending is local and waits for no peer: new calls are refused, own waits end, what
  * runs on streams is awaited (SYMM_EBUSY at the deadline, nothing unmapped: it may be tried again), peers are told,
- * memory goes. */
+ * memory goes.
+ *
+ * A tensor is in the hands of a library that knows nothing of groups: it is not taken away. So while there are tensors
+ * of its memory, a group is not left, and its context not closed; once that has begun, there are no new ones. */
 #ifndef SYMM_RELEASE_H
 #define SYMM_RELEASE_H
 
-#include "context.h"
+#include "alloc.h"
 
 /* Leaves all groups of the context. */
 int symm_group_leave_all(struct context *context, int64_t deadline);
+/* Refuses new tensors of the group's memory (NULL: of the context's) for good; or SYMM_EBUSY, and nothing is changed,
+ * for there are some. */
+int symm_tensors_refuse(struct context *context, struct group *group);
+
+/* A tensor becomes the use of the allocation at ptr, in the place of symm_free. Its end is that of "active". */
+int symm_alloc_begin_tensor(const void *ptr, struct alloc **alloc);
+void symm_alloc_end_tensor(struct alloc *alloc);
+/* A tensor that shows a rank's part of the view, into which the caller has a call. */
+int symm_view_begin_tensor(struct view *view);
+void symm_view_end_tensor(struct view *view);
 
 #endif

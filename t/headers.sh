@@ -1,5 +1,6 @@
 #!/bin/bash
-# Every header compiles alone; the public one as C99, C11 and C++ with all warnings; and it tells configure's version.
+# Every header compiles alone; the public ones as C99, C11 and C++ with all warnings; and symm.h tells configure's version.
+# shellcheck disable=SC2317 # functions that ok calls
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
 
@@ -8,15 +9,17 @@ read -ra cppflags <<<"${SYMM_TEST_CPPFLAGS:-}"
 strict=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 public=include/symm/symm.h
 
-for standard in c99 c11 gnu17; do
-	ok "$public as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c "$public"
-done
-for standard in c++11 c++20; do
-	if echo | "${cc[@]}" "-std=$standard" -fsyntax-only -x c++ - 2>/dev/null; then
-		ok "$public as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c++ "$public"
-	else
-		skip "$public as $standard" "no such compiler"
-	fi
+for header in include/symm/*.h; do
+	for standard in c99 c11 gnu17; do
+		ok "$header as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c "$header"
+	done
+	for standard in c++11 c++20; do
+		if echo | "${cc[@]}" "-std=$standard" -fsyntax-only -x c++ - 2>/dev/null; then
+			ok "$header as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c++ "$header"
+		else
+			skip "$header as $standard" "no such compiler"
+		fi
+	done
 done
 
 for header in src/*.h src/tool/*.h store/*.h include/symm/kernel/*.h kernels/*.h t/tap/*.h; do
@@ -24,6 +27,20 @@ for header in src/*.h src/tool/*.h store/*.h include/symm/kernel/*.h kernels/*.h
 	ok "$header alone" "${cc[@]}" -std=gnu11 -D_GNU_SOURCE "${cppflags[@]}" -Iinclude \
 		-iquote . -iquote src -iquote store -iquote kernels -iquote t/tap -Wall -Wextra -Wno-unused-function -Werror \
 		-fsyntax-only -x c "$header"
+done
+# A program may have another dlpack.h: Debian's is older than ours.
+dlpack() {
+	printf '#include <%s>\n#include <%s>\nvoid f(DLManagedTensorVersioned *);\n' "$2" "$3" |
+		cat - <(echo 'void f(DLManagedTensorVersioned *t) { t->dl_tensor.device.device_type = kDLCUDA; symm_tensor_free(t); }') |
+		"${cc[@]}" -Iinclude "${strict[@]}" -x "$1" -
+}
+for language in c c++; do
+	if echo '#include <dlpack/dlpack.h>' | "${cc[@]}" -fsyntax-only -x "$language" - 2>/dev/null; then
+		ok "$language: dlpack.h, then ours" dlpack "$language" dlpack/dlpack.h symm/tensor.h
+		ok "$language: ours, then dlpack.h" dlpack "$language" symm/tensor.h dlpack/dlpack.h
+	else
+		skip "$language: dlpack.h and ours" "no dlpack/dlpack.h"
+	fi
 done
 # What GPU and CPU have in common asks for no more than C11.
 for header in include/symm/kernel/{types,layout,sync}.h kernels/entry.h; do

@@ -391,6 +391,7 @@ static void cuda_wake(struct symm_device *device, char *slot, uint32_t world_siz
 
 const struct symm_device_ops symm_device_cuda = {
 	.name = "cuda",
+	.dlpack = kDLCUDA,
 	.watched = true,
 	.open = cuda_open,
 	.close = cuda_close,

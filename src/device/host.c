@@ -392,6 +392,7 @@ static int host_run(struct symm_device *device, const struct symm_sync_op *op, i
 
 const struct symm_device_ops symm_device_host = {
 	.name = "host",
+	.dlpack = kDLCPU,
 	.open = host_open,
 	.close = host_close,
 	.identify = host_identify,

@@ -1,0 +1,397 @@
+/* tensor.c: allocations, and views of them, as DLPack tensors. What a tensor keeps alive, and how it ends, is in
+ * release.c. */
+#include "symm/tensor.h"
+
+#include "base.h"
+#include "fork.h"
+#include "handle.h"
+#include "release.h"
+#include "view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tensor {
+	DLManagedTensorVersioned managed;
+	DLManagedTensor old; /* once it was asked for: the form in which the user has it */
+	struct alloc *alloc; /* the tensor is its use; NULL: */
+	struct view *view;   /* the tensor keeps it */
+	int64_t dims[];      /* sizes, then strides */
+};
+
+static void tensor_free(struct tensor *tensor)
+{
+	bool is_ours = symm_fork_check() == 0;
+
+	if (is_ours && tensor->view != NULL)
+		symm_view_end_tensor(tensor->view);
+	else if (is_ours)
+		symm_alloc_end_tensor(tensor->alloc);
+	free(tensor);
+}
+
+static void delete_tensor(DLManagedTensorVersioned *managed)
+{
+	tensor_free(managed->manager_ctx);
+}
+
+static void delete_old(DLManagedTensor *old)
+{
+	tensor_free(old->manager_ctx);
+}
+
+/* ---- shapes ---- */
+
+static int check_dtype(DLDataType dtype)
+{
+	if (dtype.code > kDLFloat4_e2m1fn)
+		return symm_error(SYMM_EINVAL, "dtype.code is %d, which DLPack %d.%d does not have", dtype.code,
+				  DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION);
+	if (dtype.bits == 0 || dtype.lanes == 0)
+		return symm_error(SYMM_EINVAL, "dtype.bits is %d and dtype.lanes is %d: neither may be 0", dtype.bits,
+				  dtype.lanes);
+	if (dtype.bits % 8 != 0)
+		return symm_error(SYMM_ENOTSUP,
+				  "dtype.bits is %d: elements that share bytes have no addresses; use 8 bits and pack",
+				  dtype.bits);
+	return 0;
+}
+
+static int check_dims(const char *name, int ndim, const int64_t *dims)
+{
+	for (int i = 0; i < ndim; i++)
+		if (dims[i] < 0)
+			return symm_error(SYMM_EINVAL, "%s[%d] is %lld: it may not be negative", name, i,
+					  (long long)dims[i]);
+	return 0;
+}
+
+static int check_shape(int ndim, const int64_t *sizes, const int64_t *strides, DLDataType dtype)
+{
+	int rc = check_dtype(dtype);
+
+	if (rc != 0)
+		return rc;
+	if (ndim < 0 || ndim > SYMM_TENSOR_NDIM_MAX)
+		return symm_error(SYMM_EINVAL, "ndim is %d: a tensor has 0 to %d dimensions", ndim,
+				  SYMM_TENSOR_NDIM_MAX);
+	if (ndim > 0 && sizes == NULL)
+		return symm_error(SYMM_EINVAL, "sizes is NULL, and ndim is %d", ndim);
+	rc = check_dims("sizes", ndim, sizes);
+	return rc == 0 && strides != NULL ? check_dims("strides", ndim, strides) : rc;
+}
+
+/* A size of 0 counts as 1, as elsewhere. */
+static int row_major(int ndim, const int64_t *sizes, int64_t *strides)
+{
+	int64_t stride = 1;
+
+	for (int i = ndim - 1; i >= 0; i--) {
+		strides[i] = stride;
+		if (sizes[i] > 0 && __builtin_mul_overflow(stride, sizes[i], &stride))
+			return symm_error(SYMM_EINVAL, "the sizes give more elements than 63 bits count");
+	}
+	return 0;
+}
+
+/* A tensor that has no memory yet. */
+static int tensor_new(int ndim, const int64_t *sizes, const int64_t *strides, DLDataType dtype, struct tensor **out)
+{
+	struct tensor *tensor;
+	size_t n = (size_t)ndim;
+	int rc = check_shape(ndim, sizes, strides, dtype);
+
+	if (rc != 0)
+		return rc;
+	tensor = calloc(1, sizeof(*tensor) + 2 * n * sizeof(*tensor->dims));
+	if (tensor == NULL)
+		return symm_error(SYMM_ENOMEM, "no memory");
+	for (size_t i = 0; i < n; i++)
+		tensor->dims[i] = sizes[i];
+	for (size_t i = 0; i < n && strides != NULL; i++)
+		tensor->dims[n + i] = strides[i];
+	if (strides == NULL)
+		rc = row_major(ndim, tensor->dims, tensor->dims + n);
+	if (rc != 0) {
+		free(tensor);
+		return rc;
+	}
+	tensor->managed = (DLManagedTensorVersioned){
+		.version = { DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION },
+		.manager_ctx = tensor,
+		.deleter = delete_tensor,
+		.dl_tensor = { .ndim = ndim, .dtype = dtype, .shape = tensor->dims, .strides = tensor->dims + n },
+	};
+	*out = tensor;
+	return 0;
+}
+
+static size_t element_bytes(DLDataType dtype)
+{
+	return (size_t)dtype.bits / 8 * dtype.lanes;
+}
+
+/* From the first element's first byte to behind the last element's last; 0 without elements. */
+static int storage_bytes(const DLTensor *t, size_t *bytes)
+{
+	int64_t last = 0, reach;
+	size_t n = 0;
+
+	for (int i = 0; i < t->ndim; i++) {
+		if (t->shape[i] == 0) {
+			*bytes = 0;
+			return 0;
+		}
+	}
+	for (int i = 0; i < t->ndim; i++)
+		if (__builtin_mul_overflow(t->shape[i] - 1, t->strides[i], &reach) ||
+		    __builtin_add_overflow(last, reach, &last))
+			goto too_many;
+	if (__builtin_mul_overflow((size_t)last + 1, element_bytes(t->dtype), &n))
+		goto too_many;
+	*bytes = n;
+	return 0;
+too_many:
+	return symm_error(SYMM_EINVAL, "the sizes and strides reach over more bytes than 64 bits count");
+}
+
+/* Two elements of a tensor have one address, or it takes more than this to rule that out: each dimension, in the order
+ * of strides, must step over all that those before it span. */
+static int check_overlap(const DLTensor *t)
+{
+	int order[SYMM_TENSOR_NDIM_MAX], n = 0;
+	int64_t span = 1;
+
+	for (int i = 0; i < t->ndim; i++) {
+		int at = n;
+
+		if (t->shape[i] == 1)
+			continue;
+		for (; at > 0 && t->strides[order[at - 1]] > t->strides[i]; at--)
+			order[at] = order[at - 1];
+		order[at] = i;
+		n++;
+	}
+	for (int i = 0; i < n; i++) {
+		int dim = order[i];
+
+		if (t->strides[dim] < span)
+			return symm_error(SYMM_EINVAL,
+					  "strides[%d] is %lld, and the dimensions of smaller strides span %lld "
+					  "elements: two elements could have one address",
+					  dim, (long long)t->strides[dim], (long long)span);
+		span += (t->shape[dim] - 1) * t->strides[dim];
+	}
+	return 0;
+}
+
+static void place(DLTensor *t, const struct symm_device *device, void *data)
+{
+	t->data = data;
+	t->device = (DLDevice){ device->ops->dlpack, device->index };
+}
+
+/* ---- new memory ---- */
+
+static int check_new(const DLTensor *t, size_t *bytes)
+{
+	int rc = storage_bytes(t, bytes);
+
+	if (rc != 0)
+		return rc;
+	if (*bytes == 0)
+		return symm_error(SYMM_EINVAL, "a size is 0: a tensor of no elements has nothing to allocate");
+	return check_overlap(t);
+}
+
+/* The group is held, so that it is not left meanwhile. */
+static int allocate(struct tensor *tensor, struct symm_group *group, const struct symm_alloc_options *options)
+{
+	DLTensor *t = &tensor->managed.dl_tensor;
+	size_t bytes;
+	void *ptr;
+	int rc = check_new(t, &bytes);
+
+	if (rc == 0)
+		rc = symm_alloc(group, bytes, options, &ptr);
+	if (rc != 0)
+		return rc;
+	rc = symm_alloc_begin_tensor(ptr, &tensor->alloc);
+	if (rc != 0) {
+		struct symm_err why;
+
+		symm_err_take(&why, rc);
+		symm_free(ptr);
+		return symm_err_return(&why);
+	}
+	place(t, tensor->alloc->block->device, ptr);
+	return 0;
+}
+
+int symm_empty_strided(struct symm_group *handle, int ndim, const int64_t *sizes, const int64_t *strides,
+		       DLDataType dtype, const struct symm_alloc_options *options, DLManagedTensorVersioned **out)
+{
+	struct tensor *tensor;
+	struct group *group;
+	int rc;
+
+	if (out == NULL)
+		return symm_error(SYMM_EINVAL, "symm_empty_strided: tensor is NULL");
+	group = symm_group_get(handle, &rc);
+	if (group == NULL)
+		return symm_error_prefix(rc, "symm_empty_strided");
+	rc = tensor_new(ndim, sizes, strides, dtype, &tensor);
+	if (rc == 0) {
+		rc = allocate(tensor, handle, options);
+		if (rc == 0)
+			*out = &tensor->managed;
+		else
+			free(tensor);
+	}
+	symm_group_put(group);
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_empty_strided");
+}
+
+/* ---- views ---- */
+
+struct part {
+	int rank;
+	int64_t offset; /* in elements */
+	bool pad;
+};
+
+/* *data: where it begins; NULL without elements. */
+static int find_part(const struct view *view, const DLTensor *t, const struct part *part, void **data)
+{
+	size_t allocated = part->pad ? view->alloc->pad_bytes : view->alloc->bytes, element = element_bytes(t->dtype);
+	const char *what = part->pad ? "signal pad" : "buffer";
+	size_t bytes, begin, end;
+	void *const *of;
+	int rc;
+
+	if (part->rank < 0 || part->rank >= view->group->world_size)
+		return symm_error(SYMM_EINVAL, "rank %d is not in the group of %d", part->rank,
+				  view->group->world_size);
+	if (part->offset < 0)
+		return symm_error(SYMM_EINVAL, "storage_offset is %lld: it may not be negative",
+				  (long long)part->offset);
+	rc = storage_bytes(t, &bytes);
+	if (rc != 0)
+		return symm_error_prefix(rc, "the %s has %zu bytes", what, allocated);
+	if (__builtin_mul_overflow((size_t)part->offset, element, &begin) ||
+	    __builtin_add_overflow(begin, bytes, &end) || end > allocated)
+		return symm_error(SYMM_EINVAL,
+				  "%zu bytes at storage_offset %lld, elements of %zu bytes, reach beyond the %zu bytes "
+				  "of the %s",
+				  bytes, (long long)part->offset, element, allocated, what);
+	of = part->pad ? view->pad : view->buffer;
+	*data = bytes > 0 ? (char *)of[part->rank] + begin : NULL;
+	return 0;
+}
+
+/* With a call on the view's handle inside. */
+static int look_at(struct tensor *tensor, struct view *view, const struct part *part)
+{
+	void *data;
+	int rc = find_part(view, &tensor->managed.dl_tensor, part, &data);
+
+	if (rc == 0)
+		rc = symm_view_begin_tensor(view);
+	if (rc != 0)
+		return rc;
+	tensor->view = view;
+	place(&tensor->managed.dl_tensor, view->alloc->block->device, data);
+	return 0;
+}
+
+static int get(struct symm_mem *handle, const struct part *part, int ndim, const int64_t *sizes, DLDataType dtype,
+	       DLManagedTensorVersioned **out)
+{
+	struct tensor *tensor;
+	struct view *view;
+	int rc;
+
+	if (out == NULL)
+		return symm_error(SYMM_EINVAL, "tensor is NULL");
+	view = symm_view_get(handle, &rc);
+	if (view == NULL)
+		return rc;
+	rc = tensor_new(ndim, sizes, NULL, dtype, &tensor);
+	if (rc == 0) {
+		rc = look_at(tensor, view, part);
+		if (rc == 0)
+			*out = &tensor->managed;
+		else
+			free(tensor);
+	}
+	symm_view_put(view);
+	return rc;
+}
+
+int symm_get_buffer(struct symm_mem *mem, int rank, int ndim, const int64_t *sizes, DLDataType dtype,
+		    int64_t storage_offset, DLManagedTensorVersioned **tensor)
+{
+	const struct part part = { rank, storage_offset, false };
+	int rc = get(mem, &part, ndim, sizes, dtype, tensor);
+
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_get_buffer");
+}
+
+int symm_get_signal_pad(struct symm_mem *mem, int rank, int ndim, const int64_t *sizes, DLDataType dtype,
+			int64_t storage_offset, DLManagedTensorVersioned **tensor)
+{
+	const struct part part = { rank, storage_offset, true };
+	int rc = get(mem, &part, ndim, sizes, dtype, tensor);
+
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_get_signal_pad");
+}
+
+/* ---- from a tensor ---- */
+
+/* Where the first element is. NULL goes on to symm_rendezvous too, so that the other ranks are told. */
+static void *address_of(const DLTensor *tensor)
+{
+	return tensor != NULL ? (void *)((uintptr_t)tensor->data + tensor->byte_offset) : NULL;
+}
+
+int symm_tensor_rendezvous(const DLTensor *tensor, struct symm_group *group, int64_t timeout_ms, struct symm_mem **mem)
+{
+	int rc = symm_rendezvous(address_of(tensor), group, timeout_ms, mem);
+
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_tensor_rendezvous");
+}
+
+int symm_tensor_mem(const DLTensor *tensor, struct symm_group *group, struct symm_mem **mem)
+{
+	int rc = symm_mem_find(address_of(tensor), group, mem);
+
+	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_tensor_mem");
+}
+
+/* ---- other forms, and the end ---- */
+
+int symm_tensor_unversioned(DLManagedTensorVersioned *managed, DLManagedTensor **old)
+{
+	struct tensor *tensor;
+	int rc = symm_fork_check();
+
+	if (rc != 0)
+		return rc;
+	if (old == NULL)
+		return symm_error(SYMM_EINVAL, "symm_tensor_unversioned: old is NULL");
+	if (managed == NULL || managed->deleter != delete_tensor)
+		return symm_error(SYMM_EINVAL,
+				  "symm_tensor_unversioned: %p is not a tensor of symm_empty_strided, symm_get_buffer "
+				  "or symm_get_signal_pad",
+				  (void *)managed);
+	tensor = managed->manager_ctx;
+	tensor->old = (DLManagedTensor){ managed->dl_tensor, tensor, delete_old };
+	*old = &tensor->old;
+	return 0;
+}
+
+void symm_tensor_free(DLManagedTensorVersioned *tensor)
+{
+	if (tensor != NULL && tensor->deleter != NULL)
+		tensor->deleter(tensor);
+}
