@@ -40,6 +40,8 @@ c_tests = \
 	t/store_fake.t \
 	t/sync.t \
 	t/sync_tsan.t \
+	t/tensor.t \
+	t/tensor_ends.t \
 	t/url.t \
 	t/watch.t \
 	t/wire.t
@@ -99,6 +101,8 @@ t_reach_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_keyspace_offers
 t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h t/any_device.h
 t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h t/any_device.h
+t_tensor_t_SOURCES = t/tensor.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
+t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
 t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
@@ -108,11 +112,12 @@ dist_check_SCRIPTS += \
 	t/examples.sh \
 	t/exports.sh \
 	t/headers.sh \
+	t/numpy.sh \
 	t/pages.sh \
 	t/symmrun.sh \
 	t/tool.sh
 
-EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/tap/tap.sh
+EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/numpy.py t/tap/tap.sh
 
 TESTS += $(c_tests) $(dist_check_SCRIPTS)
 TEST_EXTENSIONS = .t .sh
@@ -138,7 +143,7 @@ check-strict:
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t t/memory.t t/rendezvous.t \
 	t/restart.t t/signals.t t/watch.t t/cuda_capture.t t/cuda_context.t t/cuda_driver.t t/cuda_failures.t \
-	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t t/device_view.t
+	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t t/device_view.t t/tensor.t t/tensor_ends.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
 		SYMM_TEST_DIVISOR=5 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
@@ -152,7 +157,7 @@ distclean-local:
 	rm -rf tsan
 
 # Tests that do not depend on speed. A rank is a child, so children are traced; a redis-server is not.
-valgrind_tests = t/arguments.t t/keyspace.t t/link.t t/loop.t t/memory.t t/rendezvous.t t/store.t t/url.t t/wire.t
+valgrind_tests = t/arguments.t t/keyspace.t t/link.t t/loop.t t/memory.t t/rendezvous.t t/store.t t/tensor.t t/url.t t/wire.t
 VALGRIND_COMMAND = $(VALGRIND) --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	--trace-children=no
 check-valgrind:
