@@ -15,4 +15,4 @@ t_gpu_litmus_LDADD = $(gpu_libraries)
 t_gpu_waits_SOURCES = t/gpu/waits.c $(gpu_common)
 t_gpu_waits_LDADD = $(gpu_libraries)
 
-EXTRA_DIST += t/gpu/README t/gpu/run t/gpu/judge t/gpu/torch_ctypes.py
+EXTRA_DIST += t/gpu/README t/gpu/run t/gpu/judge t/gpu/torch_ctypes.py t/gpu/torch_dlpack.py
