@@ -1,6 +1,7 @@
 /* The caller's current context, capture mode and last error are unchanged by every call of symm.h, whether it succeeds
  * or fails, whatever is current when it is called. */
 #include "cuda_help.h"
+#include "symm/tensor.h"
 
 #include <pthread.h>
 
@@ -221,6 +222,31 @@ static int use_foreign_stream(const struct caller *c, struct symm_mem *mem)
 	return look(&before);
 }
 
+/* A tensor's end frees its memory. */
+static int use_tensors(const struct caller *c, struct symm_mem *mem)
+{
+	const DLDataType word = { kDLUInt, 64, 1 };
+	const int64_t four = 4;
+	DLManagedTensorVersioned *tensor, *view;
+	DLManagedTensor *old;
+	struct symm_mem *found;
+
+	KEEPS(symm_empty_strided(c->group, -1, &four, NULL, word, NULL, &tensor), SYMM_EINVAL);
+	KEEPS(symm_empty_strided(c->group, 1, &four, NULL, word, NULL, &tensor), 0);
+	KEEPS(symm_tensor_mem(&tensor->dl_tensor, NULL, &found), SYMM_ENOENT);
+	KEEPS(symm_tensor_rendezvous(&tensor->dl_tensor, NULL, 0, &found), 0);
+	KEEPS(symm_mem_release(found), 0);
+	KEEPS(symm_get_signal_pad(mem, 1 - c->rank, 1, &four, word, 0, &view), 0);
+	KEEPS(symm_tensor_unversioned(view, &old), 0);
+	KEEPS((old->deleter(old), 0), 0);
+	KEEPS(symm_get_buffer(found, 1 - c->rank, 1, &four, word, 1, &view), SYMM_EINVAL);
+	KEEPS(symm_get_buffer(found, 1 - c->rank, 1, &four, word, 0, &view), 0);
+	KEEPS(symm_group_leave(c->group), SYMM_EBUSY);
+	KEEPS((symm_tensor_free(tensor), 0), 0);
+	KEEPS((symm_tensor_free(view), 0), 0);
+	return 0;
+}
+
 static int fail_memory(const struct caller *c, struct symm_mem *mem)
 {
 	KEEPS(symm_wait_signal(mem, 1 - c->rank, c->channel, 10), SYMM_ETIMEDOUT);
@@ -246,6 +272,7 @@ static int all_calls(struct caller *c)
 	DO(use_memory(c, mem, own));
 	DO(use_stream(c, mem, own));
 	DO(use_foreign_stream(c, mem));
+	DO(use_tensors(c, mem));
 	tap_rally(rally, WORLD);
 	own_memory_free(c->context, own);
 	KEEPS(symm_free(own), SYMM_ENOENT);
