@@ -206,12 +206,33 @@ static int check_other(struct rig *rig, int rank)
 	return 0;
 }
 
+/* A group that has failed keeps its memory, and shows it. */
+static int check_failed(struct rig *rig, int rank)
+{
+	DLManagedTensorVersioned *block, *view, *tensor;
+	struct symm_mem *mem;
+
+	GOOD(words(rig->group, 8, &block));
+	GOOD(symm_tensor_rendezvous(&block->dl_tensor, NULL, 0, &mem));
+	BAD(symm_wait_signal(mem, 1 - rank, 0, 10), SYMM_ETIMEDOUT, "");
+	GOOD(words_of(mem, 1 - rank, 8, &view));
+	CHECK(write_word(rig, view, 3, 33 + (uint64_t)rank));
+	BAD(words(rig->group, 8, &tensor), SYMM_ETIMEDOUT, "");
+	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "2 tensors");
+	GOOD(symm_mem_release(mem));
+	symm_tensor_free(block);
+	tap_rally(rally, 2);
+	CHECK(read_word(rig, view, 3) == 33 + (uint64_t)rank);
+	symm_tensor_free(view);
+	return 0;
+}
+
 static int refusal(int rank, void *arg)
 {
 	struct rig *rig = arg;
 
 	GOOD(rig_join(rig, rank));
-	if (check_leave(rig, rank) != 0 || check_other(rig, rank) != 0)
+	if (check_leave(rig, rank) != 0 || check_other(rig, rank) != 0 || check_failed(rig, rank) != 0)
 		return 1;
 	GOOD(symm_group_leave(rig->group));
 	GOOD(symm_close(rig->context));

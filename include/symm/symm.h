@@ -96,7 +96,8 @@ struct symm_options {
 
 /* Opens a context and proves that the store answers. options may be NULL: all from the environment. */
 SYMM_API int symm_open(const struct symm_options *options, struct symm_context **context);
-/* Leaves its groups, frees its allocations and closes. NULL is fine. SYMM_EBUSY: a stream still uses something. */
+/* Leaves its groups, frees its allocations and closes. NULL is fine. SYMM_EBUSY: a stream still uses something, or
+ * there are tensors (tensor.h). */
 SYMM_API int symm_close(struct symm_context *context);
 /* The rank, world size or local rank, or a negative code. */
 SYMM_API int symm_context_rank(struct symm_context *context);
@@ -110,7 +111,7 @@ SYMM_API int symm_group_join(struct symm_context *context, const char *name, int
 			     int64_t timeout_ms, struct symm_group **group);
 /* The group of that name that this context has joined: the same handle, not a new reference. */
 SYMM_API int symm_group_find(struct symm_context *context, const char *name, struct symm_group **group);
-/* Leaves the group. Local: waits for no peer. NULL is fine. */
+/* Leaves the group. Local: waits for no peer. NULL is fine. SYMM_EBUSY likewise. */
 SYMM_API int symm_group_leave(struct symm_group *group);
 /* The rank or the world size, or a negative code. */
 SYMM_API int symm_group_rank(struct symm_group *group);
