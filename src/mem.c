@@ -184,7 +184,7 @@ static struct symm_sync_words words_of(const struct view *view, const struct sym
 		.epoch0 = group->epoch0,
 		.rank = view->group->rank,
 		.world_size = view->group->world_size,
-		.channels = SYMM_SYNC_CHANNELS,
+		.channels = SYMM_CHANNELS,
 		.slots = (void *const *)view->slot,
 		.slot_bytes = layout.bytes,
 		.channel_stride = layout.row,

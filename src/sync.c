@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-_Static_assert(SYMM_SYNC_CHANNELS == SYMM_CHANNELS, "the public number of channels is the kernels'");
+_Static_assert(SYMM_CHANNELS == SYMM_SYNC_OWN_CHANNEL && SYMM_SYNC_CHANNELS == SYMM_CHANNELS + 1,
+	       "behind the users' channels is the library's own");
 
 /* Work on a stream has failed, on a device that says so. */
 static void failed(void *arg)
@@ -138,6 +139,16 @@ static int synchronise(struct symm_mem *handle, int kind, int peer, int channel,
 		rc = run(view, &op, where);
 	symm_view_put(view);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "%s", call);
+}
+
+int symm_view_barrier(struct view *view, int64_t deadline)
+{
+	struct symm_sync_op op = { .kind = SYMM_OP_BARRIER, .channel = SYMM_SYNC_OWN_CHANNEL };
+	int64_t left = deadline - symm_now();
+	int rc = symm_group_check(view->group);
+
+	op.timeout_ns = left > 0 ? (uint64_t)left : 0;
+	return rc == 0 ? run(view, &op, now) : rc;
 }
 
 #define ON_STREAM(stream) ((struct where){ true, stream })

@@ -7,7 +7,7 @@
 #include "base.h"
 #include "device.h"
 
-#define SYMM_ABI 2 /* changes when ranks of two builds cannot work together */
+#define SYMM_ABI 3 /* changes when ranks of two builds cannot work together */
 
 #define SYMM_HOST_MAX 64
 #define SYMM_BOOT_MAX 40

@@ -24,8 +24,9 @@
 #define SYMM_FN_BOTH static inline
 #endif
 
-#define SYMM_SYNC_VERSION 2
-#define SYMM_SYNC_CHANNELS 32
+#define SYMM_SYNC_VERSION 3
+#define SYMM_SYNC_CHANNELS 33
+#define SYMM_SYNC_OWN_CHANNEL 32 /* the library's own: no call of a user's gets there */
 #define SYMM_SYNC_BELL_STRIDE 64
 
 /* What a rank tells its peers of itself in the state row of their slots: {generation, one of these}. */
