@@ -1,6 +1,7 @@
 pkginclude_HEADERS = \
 	include/symm/device.cuh \
 	include/symm/dlpack.h \
+	include/symm/pool.h \
 	include/symm/symm.h \
 	include/symm/tensor.h \
 	include/symm/view.h

@@ -46,6 +46,16 @@ dist_man_MANS = \
 	man/symm_mem_signal_pads_dev.3 \
 	man/symm_mem_world_size.3 \
 	man/symm_open.3 \
+	man/symm_pool_alloc.3 \
+	man/symm_pool_alloc_persistent.3 \
+	man/symm_pool_check.3 \
+	man/symm_pool_create.3 \
+	man/symm_pool_destroy.3 \
+	man/symm_pool_free.3 \
+	man/symm_pool_mem.3 \
+	man/symm_pool_offset.3 \
+	man/symm_pool_peer.3 \
+	man/symm_pool_usage.3 \
 	man/symm_put.3 \
 	man/symm_put_on_stream.3 \
 	man/symm_put_signal.3 \

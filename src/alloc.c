@@ -144,7 +144,8 @@ static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, v
 	return 0;
 }
 
-static int make(struct group *group, size_t bytes, const struct symm_alloc_options *options, struct alloc **out)
+static int make(struct group *group, size_t bytes, const struct symm_alloc_options *options, size_t tail,
+		struct alloc **out)
 {
 	struct symm_device *device = group->context->device;
 	struct alloc *alloc = calloc(1, sizeof(*alloc));
@@ -160,13 +161,16 @@ static int make(struct group *group, size_t bytes, const struct symm_alloc_optio
 	alloc->active = true;
 	alloc->persistent = options->persistent != 0;
 	alloc->id = options->alloc_id;
-	total = symm_round_up(alloc->pad_offset + alloc->pad_bytes, device->ops->granularity(device));
+	alloc->tail_offset = symm_round_up(alloc->pad_offset + alloc->pad_bytes, PAD_ALIGN);
+	total = symm_round_up(alloc->tail_offset + tail, device->ops->granularity(device));
 	rc = symm_block_create(device, total, group->foreign, &alloc->block);
 	if (rc != 0) {
 		free(alloc);
 		return rc;
 	}
 	alloc->ptr = alloc->block->base;
+	/* Who allocates goes on to a rendezvous. */
+	symm_group_hurry(group, SYMM_LOOP_HURRY);
 	*out = alloc;
 	return 0;
 }
@@ -200,11 +204,9 @@ static int alloc_in(struct group *group, size_t bytes, const struct symm_alloc_o
 	symm_memory_unlock();
 	if (answered)
 		return rc;
-	rc = make(group, bytes, options, &alloc);
+	rc = make(group, bytes, options, 0, &alloc);
 	if (rc != 0)
 		return rc;
-	/* Who allocates goes on to a rendezvous. */
-	symm_group_hurry(group, SYMM_LOOP_HURRY);
 	symm_memory_write();
 	answered = from_cache(group, bytes, options, ptr, &rc);
 	if (!answered)
@@ -252,6 +254,30 @@ int symm_alloc(struct symm_group *handle, size_t bytes, const struct symm_alloc_
 		rc = alloc_in(group, bytes, options, ptr);
 	symm_group_put(group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_alloc");
+}
+
+int symm_alloc_for_pool(struct group *group, size_t bytes, const struct symm_alloc_options *options, size_t tail,
+			struct pool *pool, struct alloc **out)
+{
+	struct alloc *alloc;
+	int rc = check(group, bytes, options);
+
+	if (rc == 0)
+		rc = symm_group_check(group);
+	if (rc == 0)
+		rc = make(group, bytes, options, tail, &alloc);
+	if (rc != 0)
+		return rc;
+	alloc->pool = pool;
+	symm_memory_write();
+	rc = enter(alloc);
+	symm_memory_unlock();
+	if (rc != 0) {
+		symm_alloc_destroy(alloc);
+		return rc;
+	}
+	*out = alloc;
+	return 0;
 }
 
 int symm_alloc_size(const void *ptr, size_t *bytes)

@@ -17,13 +17,15 @@ struct alloc {
 	char *ptr;
 	size_t bytes; /* as asked for */
 	size_t pad_offset, pad_bytes;
-	bool active; /* the user has the pointer */
-	bool tensor; /* in a tensor, whose end is the end of that */
+	size_t tail_offset; /* of what a pool keeps there for its peers */
+	bool active;        /* the user has the pointer */
+	bool tensor;        /* in a tensor, whose end is the end of that */
 	bool persistent;
 	uint64_t id;
-	int busy;     /* rendezvous under way; atomic */
-	bool closing; /* being torn down; a teardown that found it busy may be tried again */
-	bool ending;  /* one thread is at that, or takes a view away; others wait */
+	int busy;          /* rendezvous under way; atomic */
+	bool closing;      /* being torn down; a teardown that found it busy may be tried again */
+	bool ending;       /* one thread is at that, or takes a view or the pool away; others wait */
+	struct pool *pool; /* whose memory it is; NULL: a plain allocation */
 	struct view *views;
 	struct alloc *next; /* all allocations of the process */
 };
@@ -66,6 +68,12 @@ struct view *symm_view_of(const struct alloc *alloc, const struct group *group);
 struct alloc *symm_alloc_of_group(const struct group *group);
 /* With the lock held: how many tensors there are of memory that goes with the group (NULL: any) of the context. */
 size_t symm_alloc_tensors(const struct context *context, const struct group *group);
+/* What symm_alloc does, for a pool: with `tail` bytes more, behind the signal pad, for its own use. */
+int symm_alloc_for_pool(struct group *group, size_t bytes, const struct symm_alloc_options *options, size_t tail,
+			struct pool *pool, struct alloc **alloc);
+/* The rendezvous of the allocation around ptr with the group, if it has not been done. failure: 0, or the code of what
+ * keeps this rank from taking part, its detail written, which all ranks get to read; then ptr is not looked at. */
+int symm_alloc_meet(struct group *group, const void *ptr, int failure, int64_t timeout_ms, struct symm_mem **mem);
 /* Takes the allocation out of the table (the lock held) and gives its memory back (no lock). */
 void symm_alloc_remove(struct alloc *alloc);
 void symm_alloc_destroy(struct alloc *alloc);

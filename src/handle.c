@@ -39,7 +39,7 @@ static struct {
 	uint32_t first, last; /* free list; 0: empty */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER, .used = 1 };
 
-static const char *const kinds[] = { "", "symm_context", "symm_group", "symm_mem", "stream" };
+static const char *const kinds[] = { "", "symm_context", "symm_group", "symm_mem", "stream", "symm_pool" };
 
 static struct slot *slot_of(const void *handle, unsigned *generation)
 {

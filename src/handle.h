@@ -11,7 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum symm_handle_kind { SYMM_HANDLE_CONTEXT = 1, SYMM_HANDLE_GROUP, SYMM_HANDLE_MEM, SYMM_HANDLE_STREAM };
+enum symm_handle_kind {
+	SYMM_HANDLE_CONTEXT = 1,
+	SYMM_HANDLE_GROUP,
+	SYMM_HANDLE_MEM,
+	SYMM_HANDLE_STREAM,
+	SYMM_HANDLE_POOL
+};
 
 /* A new handle for object; NULL with the detail written if there are too many. */
 void *symm_handle_new(enum symm_handle_kind kind, void *object);

@@ -26,7 +26,9 @@ libsymm_internal_la_SOURCES = \
 	src/group.c src/group.h \
 	src/group_query.c \
 	src/handle.c src/handle.h \
+	src/heap.c src/heap.h \
 	src/join.c \
+	src/journal.c src/journal.h \
 	src/launch.c src/launch.h \
 	src/lease.c src/lease.h \
 	src/link.c src/link.h \
@@ -40,6 +42,7 @@ libsymm_internal_la_SOURCES = \
 	src/mem.c \
 	src/memory.c src/memory.h \
 	src/multicast.c src/multicast.h \
+	src/pool.c src/pool.h \
 	src/reach.c src/reach.h \
 	src/release.c src/release.h \
 	src/rendezvous.c \

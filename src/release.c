@@ -4,6 +4,7 @@
 #include "fork.h"
 #include "handle.h"
 #include "log.h"
+#include "pool.h"
 #include "view.h"
 
 /* With the memory lock held for writing. */
@@ -59,6 +60,24 @@ static void free_views(struct alloc *alloc)
 	}
 }
 
+/* The allocation is marked ending: this thread alone does this. */
+static int drop_pool(struct alloc *alloc, int64_t deadline)
+{
+	struct pool *pool = alloc->pool;
+
+	if (pool == NULL)
+		return 0;
+	symm_handle_close(pool->handle);
+	if (!symm_handle_drain(pool->handle, 0, deadline))
+		return symm_error(SYMM_EBUSY, "another thread is still in a call on this symm_pool");
+	symm_handle_retire(pool->handle, 0);
+	symm_memory_write();
+	alloc->pool = NULL;
+	symm_memory_unlock();
+	symm_pool_discard(pool);
+	return 0;
+}
+
 /* The allocation is marked closing: nobody finds it any more; and ending: this thread alone does this. A call on the
  * handle `held` is the caller's. */
 static int teardown(struct alloc *alloc, const struct symm_mem *held, int64_t deadline)
@@ -67,6 +86,9 @@ static int teardown(struct alloc *alloc, const struct symm_mem *held, int64_t de
 
 	for (struct view *view = alloc->views; view != NULL && rc == 0; view = view->next)
 		rc = symm_view_close(view, view->handle == held ? 1 : 0, deadline);
+	/* What waited in a call on the pool has been ended with the view. */
+	if (rc == 0)
+		rc = drop_pool(alloc, deadline);
 	if (rc != 0) {
 		symm_memory_write();
 		alloc->ending = false;
@@ -104,28 +126,43 @@ static bool is_mine_to_end(struct alloc *alloc)
 	return true;
 }
 
-/* The allocation whose first address is ptr, marked: *last tells that it is to be torn down. SYMM_EBUSY: not now. */
-static int give_up_pointer(void *ptr, struct alloc **out, bool *last, int64_t *deadline)
+/* With the lock held: 0 if the use of the allocation (NULL: none) around ptr may be ended, by a pool or (NULL) the
+ * user; SYMM_EBUSY: not now. */
+static int check_pointer(const struct alloc *alloc, const void *ptr, const struct symm_pool *pool)
+{
+	if (pool != NULL && (alloc == NULL || alloc->pool == NULL || alloc->pool->handle != pool))
+		return symm_error(SYMM_ESTALE, "this symm_pool is no more");
+	if (pool == NULL && alloc != NULL && alloc->pool != NULL)
+		return symm_error(SYMM_EINVAL, "%p is a symm_pool's: symm_pool_free gives it back", ptr);
+	if (alloc == NULL || alloc->ptr != ptr)
+		return symm_error(SYMM_ENOENT, "%p is not the address of an allocation of symm_alloc", ptr);
+	if (pool == NULL && !alloc->active && !alloc->closing)
+		return symm_error(SYMM_ENOENT, "the allocation at %p has been freed", ptr);
+	if (alloc->tensor)
+		return symm_error(SYMM_EINVAL, "the allocation at %p is a tensor's: it goes with that tensor's deleter",
+				  ptr);
+	if (alloc->ending)
+		return symm_error(SYMM_EBUSY,
+				  "another thread is freeing the allocation at %p, or leaving a group that shares it",
+				  ptr);
+	return 0;
+}
+
+/* The allocation whose first address is ptr, for this thread alone if it is a pool's; *last tells that it is to be
+ * torn down. SYMM_EBUSY: not now. */
+static int give_up_pointer(void *ptr, const struct symm_pool *pool, struct alloc **out, bool *last, int64_t *deadline)
 {
 	struct alloc *alloc;
-	int rc = 0;
+	int rc;
 
 	symm_memory_write();
 	alloc = symm_alloc_around(ptr);
-	if (alloc == NULL || alloc->ptr != ptr)
-		rc = symm_error(SYMM_ENOENT, "%p is not the address of an allocation of symm_alloc", ptr);
-	else if (!alloc->active && !alloc->closing)
-		rc = symm_error(SYMM_ENOENT, "the allocation at %p has been freed", ptr);
-	else if (alloc->tensor)
-		rc = symm_error(SYMM_EINVAL, "the allocation at %p is a tensor's: it goes with that tensor's deleter",
-				ptr);
-	else if (alloc->ending)
-		rc = symm_error(SYMM_EBUSY,
-				"another thread is freeing the allocation at %p, or leaving a group that shares it",
-				ptr);
-	else
+	rc = check_pointer(alloc, ptr, pool);
+	if (rc == 0)
 		alloc->active = false;
 	*last = rc == 0 && is_mine_to_end(alloc);
+	if (rc == 0 && pool != NULL)
+		alloc->ending = true;
 	if ((rc == 0 || rc == SYMM_EBUSY) && *deadline == 0)
 		*deadline = deadline_of(alloc);
 	*out = alloc;
@@ -133,20 +170,47 @@ static int give_up_pointer(void *ptr, struct alloc **out, bool *last, int64_t *d
 	return rc;
 }
 
-int symm_free(void *ptr)
+/* This thread no longer ends the allocation, unless nobody wants it any more. rc: what has come of it so far. */
+static int go_on(struct alloc *alloc, int rc, int64_t deadline)
+{
+	bool last;
+
+	symm_memory_write();
+	alloc->ending = false;
+	last = rc == 0 && is_mine_to_end(alloc);
+	symm_memory_unlock();
+	return last ? teardown(alloc, NULL, deadline) : rc;
+}
+
+static int give_up(void *ptr, const struct symm_pool *pool)
 {
 	struct alloc *alloc;
 	int64_t deadline = 0;
 	bool last;
+	int rc;
+
+	while ((rc = give_up_pointer(ptr, pool, &alloc, &last, &deadline)) == SYMM_EBUSY && symm_now() < deadline)
+		symm_sleep(SYMM_NS_PER_MS, deadline);
+	if (rc != 0)
+		return rc;
+	if (last)
+		return teardown(alloc, NULL, deadline);
+	return pool != NULL ? go_on(alloc, drop_pool(alloc, deadline), deadline) : 0;
+}
+
+int symm_free(void *ptr)
+{
 	int rc = symm_fork_check();
 
 	if (ptr == NULL || rc != 0)
 		return rc;
-	while ((rc = give_up_pointer(ptr, &alloc, &last, &deadline)) == SYMM_EBUSY && symm_now() < deadline)
-		symm_sleep(SYMM_NS_PER_MS, deadline);
-	if (rc == 0 && last)
-		rc = teardown(alloc, NULL, deadline);
+	rc = give_up(ptr, NULL);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_free");
+}
+
+int symm_pool_release(void *ptr, const struct symm_pool *pool)
+{
+	return give_up(ptr, pool);
 }
 
 int symm_mem_retain(struct symm_mem *handle)
@@ -290,7 +354,6 @@ static int drop_view(struct view *view, int64_t deadline)
 {
 	struct alloc *alloc = view->alloc;
 	int rc = symm_view_close(view, 0, deadline);
-	bool last;
 
 	if (rc == 0) {
 		symm_handle_retire(view->handle, 0);
@@ -299,11 +362,7 @@ static int drop_view(struct view *view, int64_t deadline)
 		symm_memory_unlock();
 		symm_view_free(view);
 	}
-	symm_memory_write();
-	alloc->ending = false;
-	last = rc == 0 && is_mine_to_end(alloc);
-	symm_memory_unlock();
-	return last ? teardown(alloc, NULL, deadline) : rc;
+	return go_on(alloc, rc, deadline);
 }
 
 /* The next allocation that the group has a part in, for this thread alone; NULL if there is none, or (SYMM_EBUSY) none

@@ -9,6 +9,10 @@
 
 #include "alloc.h"
 
+struct symm_pool;
+
+/* Ends a pool, and the use of its memory, given the first address of that. */
+int symm_pool_release(void *ptr, const struct symm_pool *pool);
 /* Leaves all groups of the context. */
 int symm_group_leave_all(struct context *context, int64_t deadline);
 /* Refuses new tensors of the group's memory (NULL: of the context's) for good; or SYMM_EBUSY, and nothing is changed,

@@ -84,6 +84,8 @@ static void write_digest(struct meeting *m)
 {
 	char id[32] = "none";
 
+	if (m->alloc->pool != NULL)
+		strcpy(id, "pool");
 	if (m->alloc->persistent)
 		snprintf(id, sizeof(id), "%llu", (unsigned long long)m->alloc->id);
 	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=%s arena=%s abi=%d",
@@ -305,12 +307,15 @@ static const void *key_of(const void *ptr)
 	return key;
 }
 
-static int rendezvous(struct group *group, const void *ptr, int64_t timeout_ms, struct symm_mem **mem)
+int symm_alloc_meet(struct group *group, const void *ptr, int failure, int64_t timeout_ms, struct symm_mem **mem)
 {
 	struct meeting m = { .group = group };
 	bool needless;
-	int rc = symm_context_deadline(group->context, timeout_ms, &m.await.deadline);
+	int rc;
 
+	if (failure != 0)
+		cannot(&m, failure);
+	rc = symm_context_deadline(group->context, timeout_ms, &m.await.deadline);
 	if (rc != 0) {
 		cannot(&m, rc);
 		symm_context_deadline(group->context, 0, &m.await.deadline);
@@ -327,7 +332,7 @@ static int rendezvous(struct group *group, const void *ptr, int64_t timeout_ms, 
 				  .name = group->name,
 				  .started = symm_now(),
 				  .deadline = m.await.deadline };
-	m.turn.key = key_of(ptr);
+	m.turn.key = failure != 0 ? &m : key_of(ptr);
 	rc = symm_group_enter(group, m.await.deadline, &m.turn, is_done, &needless);
 	if (needless) {
 		if (rc == 0 && m.failure.code != 0)
@@ -379,7 +384,7 @@ int symm_rendezvous(void *ptr, struct symm_group *handle, int64_t timeout_ms, st
 		*mem = found;
 		rc = 0;
 	} else {
-		rc = rendezvous(group, ptr, timeout_ms, mem);
+		rc = symm_alloc_meet(group, ptr, 0, timeout_ms, mem);
 	}
 	symm_group_put(group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_rendezvous");

@@ -1,6 +1,7 @@
-/* The caller's current context, capture mode and last error are unchanged by every call of symm.h, whether it succeeds
+/* The caller's current context, capture mode and last error are unchanged by every call of the library, whether it succeeds
  * or fails, whatever is current when it is called. */
 #include "cuda_help.h"
+#include "symm/pool.h"
 #include "symm/tensor.h"
 
 #include <pthread.h>
@@ -247,6 +248,30 @@ static int use_tensors(const struct caller *c, struct symm_mem *mem)
 	return 0;
 }
 
+static int use_pool(const struct caller *c)
+{
+	struct symm_pool *pool;
+	size_t offset;
+	void *ptr;
+
+	KEEPS(symm_pool_create(c->group, 0, NULL, 0, &pool), SYMM_EINVAL);
+	KEEPS(symm_pool_create(c->group, 65536, NULL, 0, &pool), 0);
+	SOME(symm_pool_mem(pool) != NULL);
+	KEEPS(symm_pool_alloc_persistent(pool, 100, 7, &ptr), 0);
+	KEEPS(symm_pool_alloc(pool, 65536, &ptr), SYMM_ENOMEM);
+	KEEPS(symm_pool_alloc(pool, 100, &ptr), 0);
+	KEEPS(symm_pool_offset(pool, ptr, &offset), 0);
+	SOME(symm_pool_peer(pool, ptr, 1 - c->rank) != NULL);
+	KEEPS(symm_pool_usage(pool, NULL, NULL, NULL), 0);
+	KEEPS(symm_pool_check(pool, 0), 0);
+	if (c->rank == 0)
+		KEEPS(symm_pool_free(pool, ptr), 0);
+	KEEPS(symm_pool_check(pool, 0), SYMM_EMISMATCH);
+	KEEPS(symm_pool_destroy(pool), 0);
+	KEEPS(symm_pool_destroy(pool), SYMM_ESTALE);
+	return 0;
+}
+
 static int fail_memory(const struct caller *c, struct symm_mem *mem)
 {
 	KEEPS(symm_wait_signal(mem, 1 - c->rank, c->channel, 10), SYMM_ETIMEDOUT);
@@ -270,6 +295,7 @@ static int all_calls(struct caller *c)
 	DO(ask_memory(c, mem));
 	own = own_memory(c->context, 2 * sizeof(*own));
 	DO(use_memory(c, mem, own));
+	DO(use_pool(c));
 	DO(use_stream(c, mem, own));
 	DO(use_foreign_stream(c, mem));
 	DO(use_tensors(c, mem));

@@ -22,6 +22,7 @@ c_tests = \
 	t/fake.t \
 	t/faults.t \
 	t/group.t \
+	t/heap.t \
 	t/hurry.t \
 	t/keyspace.t \
 	t/keyspace_redis.t \
@@ -31,6 +32,8 @@ c_tests = \
 	t/loop.t \
 	t/memory.t \
 	t/multicast.t \
+	t/pool.t \
+	t/pool_ends.t \
 	t/reach.t \
 	t/rendezvous.t \
 	t/restart.t \
@@ -93,6 +96,9 @@ t_multicast_t_SOURCES = t/multicast.c t/cuda_help.h t/ask.h t/rig.h t/any_device
 t_multicast_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_keyspace_publish \
 	-Wl,--wrap=symm_keyspace_vote
+t_pool_t_SOURCES = t/pool.c t/pool_help.h t/ask.h t/rig.h t/any_device.h
+t_pool_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_heap_create
+t_pool_ends_t_SOURCES = t/pool_ends.c t/pool_help.h t/ask.h t/rig.h t/any_device.h
 t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h t/any_device.h
 # The host device pretends to be others.
 t_reach_t_SOURCES = t/reach.c t/ask.h t/rig.h t/any_device.h
@@ -141,9 +147,30 @@ check-strict:
 	SYMM_HOST_STRICT=1 $(MAKE) $(AM_MAKEFLAGS) check
 
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
-device_tests = t/arguments.t t/blame.t t/device.t t/faults.t t/group.t t/leaks.t t/memory.t t/rendezvous.t \
-	t/restart.t t/signals.t t/watch.t t/cuda_capture.t t/cuda_context.t t/cuda_driver.t t/cuda_failures.t \
-	t/cuda_faults.t t/cuda_stuck.t t/cuda_world.t t/device_view.t t/tensor.t t/tensor_ends.t
+device_tests = \
+	t/arguments.t \
+	t/blame.t \
+	t/cuda_capture.t \
+	t/cuda_context.t \
+	t/cuda_driver.t \
+	t/cuda_failures.t \
+	t/cuda_faults.t \
+	t/cuda_stuck.t \
+	t/cuda_world.t \
+	t/device.t \
+	t/device_view.t \
+	t/faults.t \
+	t/group.t \
+	t/leaks.t \
+	t/memory.t \
+	t/pool.t \
+	t/pool_ends.t \
+	t/rendezvous.t \
+	t/restart.t \
+	t/signals.t \
+	t/tensor.t \
+	t/tensor_ends.t \
+	t/watch.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \
 		SYMM_TEST_DIVISOR=5 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(device_tests)'
