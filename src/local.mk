@@ -72,6 +72,7 @@ symm_SOURCES = \
 	src/tool/bench.c src/tool/bench.h \
 	src/tool/bench_cuda.c \
 	src/tool/bench_ops.c \
+	src/tool/bench_pool.c \
 	src/tool/connect.c src/tool/connect.h \
 	src/tool/doctor.c src/tool/doctor.h \
 	src/tool/doctor_cuda.c \

@@ -334,7 +334,8 @@ fi
 
 # ---- symm bench ----
 
-ops=(barrier barrier_stream signal signal_stream alloc rendezvous rendezvous_cached memcpy put get put_stream get_stream)
+ops=(barrier barrier_stream signal signal_stream alloc rendezvous rendezvous_cached pool pool_full pool_check
+	memcpy put get put_stream get_stream)
 [ "$device" = host ] || ops+=(barrier_graph signal_graph access)
 export SYMM_LIBCUDA=$driver SYMM_DEVICE=$device SYMM_SHARE_DEVICE=1
 

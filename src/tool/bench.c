@@ -22,8 +22,8 @@ static const char help[] = "usage: symmrun -n RANKS symm bench [OPTION ...]\n"
 			   "Measures symmetric memory between the ranks of a job and verifies every byte.\n\n"
 			   "  --op LIST      some of barrier, barrier_stream, barrier_graph, signal,\n"
 			   "                 signal_stream, signal_graph, alloc, rendezvous, rendezvous_cached,\n"
-			   "                 access, memcpy, put, get, put_stream, get_stream (default: all\n"
-			   "                 that the device has)\n"
+			   "                 pool, pool_full, pool_check, access, memcpy, put, get, put_stream,\n"
+			   "                 get_stream (default: all that the device has)\n"
 			   "  --bytes LIST   sizes of the copies, with K, M or G (default: 64K,1M,64M)\n"
 			   "  --block SIZE   what alloc, rendezvous and access are about (default: 1M)\n"
 			   "  --iters N      samples of each operation (default: by operation)\n"
@@ -547,6 +547,17 @@ static int open_all(struct symm_bench *bench, const struct options *options, con
 	return open_block(bench, 2 * (size_t)bench->ranks * sizeof(uint64_t), &bench->board_ptr, &bench->board);
 }
 
+static int open_pool(struct symm_bench *bench, const struct options *options)
+{
+	bool wanted = false;
+
+	for (int op = 0; op < SYMM_BENCH_OPS; op++)
+		wanted |= options->ops[op] && symm_bench_ops[op].pool;
+	if (wanted && symm_bench_pool_open(bench->group, &bench->pool) != 0)
+		return say_failed(bench, "pools");
+	return SYMM_TOOL_OK;
+}
+
 /* On a GPU the places of the copies are parts of the block, each at a page of its own. */
 static int open_data(struct symm_bench *bench, const struct options *options)
 {
@@ -581,6 +592,7 @@ static int close_all(struct symm_bench *bench)
 {
 	int rc;
 
+	symm_bench_pool_close(bench->pool);
 	symm_bench_cuda_close(bench->cuda);
 	symm_mem_release(bench->data);
 	symm_mem_release(bench->board);
@@ -605,6 +617,8 @@ static int measure_job(const struct options *options, const struct symm_launch *
 		status = symm_tool_fail("bench: %s", symm_last_error());
 	else
 		status = open_data(&bench, options);
+	if (status == SYMM_TOOL_OK)
+		status = open_pool(&bench, options);
 	if (status == SYMM_TOOL_OK && bench.rank == 0 && !options->json)
 		print_header(&bench, options->device);
 	if (status == SYMM_TOOL_OK)

@@ -2,7 +2,7 @@
 #ifndef SYMM_TOOL_BENCH_H
 #define SYMM_TOOL_BENCH_H
 
-#include "symm/symm.h"
+#include "symm/pool.h"
 
 #include <stdbool.h>
 
@@ -29,6 +29,7 @@ struct symm_bench {
 
 	size_t block;                 /* what the op `rendezvous` allocates */
 	struct symm_bench_cuda *cuda; /* NULL on the host device */
+	struct symm_bench_pool *pool; /* NULL unless an op is about pools */
 
 	uint64_t errors; /* words that this rank found wrong in the present step */
 };
@@ -38,13 +39,14 @@ struct symm_bench_op {
 	const char *label; /* for people */
 	bool cuda;         /* of CUDA devices only */
 	bool block;        /* about a block that is allocated */
+	bool pool;         /* about bench->pool */
 	bool sized;        /* a copy: measured once for each size, has a bandwidth */
 	int samples;       /* of a full run; 0: by the size */
 	/* Collective. *ns: how long one operation took, as rank 0 saw it. */
 	int (*step)(struct symm_bench *bench, double *ns);
 };
 
-enum { SYMM_BENCH_OPS = 15 };
+enum { SYMM_BENCH_OPS = 18 };
 extern const struct symm_bench_op symm_bench_ops[SYMM_BENCH_OPS];
 
 /* How often an op that moves `bytes` is repeated in a sample, so that the clock does not matter. */
@@ -53,6 +55,16 @@ int symm_bench_batch(size_t bytes);
 int symm_bench_repeats(const struct symm_bench *bench);
 /* Adds the errors of all ranks on rank 0: *total is right there only. Collective. */
 int symm_bench_sum(struct symm_bench *bench, uint64_t errors, uint64_t *total);
+
+/* ---- bench_pool.c; these return SYMM codes ---- */
+
+/* Two pools: an empty one, and one of 10,000 pieces. Collective. They go with the group. */
+int symm_bench_pool_open(struct symm_group *group, struct symm_bench_pool **pool);
+void symm_bench_pool_close(struct symm_bench_pool *pool);
+/* One piece allocated and freed; one freed and one allocated among many; what both have done, compared. */
+int symm_bench_pool_step(struct symm_bench *bench, double *ns);
+int symm_bench_pool_full_step(struct symm_bench *bench, double *ns);
+int symm_bench_pool_check_step(struct symm_bench *bench, double *ns);
 
 /* ---- bench_cuda.c; these return SYMM codes ---- */
 
