@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAD_BYTES 2048
+#define PAD_BYTES 2048 /* by default */
 #define PAD_ALIGN 256
+#define MOST_BYTES ((size_t)1 << 47)
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static void *tree; /* of struct alloc, by address: two compare equal if they overlap */
@@ -125,8 +126,13 @@ static struct alloc *find_persistent(const struct context *context, uint64_t id)
 	return alloc;
 }
 
+static size_t pad_bytes(const struct symm_alloc_options *options)
+{
+	return options->signal_pad_bytes != 0 ? options->signal_pad_bytes : PAD_BYTES;
+}
+
 /* With the lock held for writing. The same id: the same address, or an error that tells what differs. */
-static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, void **ptr)
+static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, size_t pad, void **ptr)
 {
 	unsigned long long id = alloc->id;
 
@@ -136,6 +142,10 @@ static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, v
 	if (alloc->bytes != bytes)
 		return symm_error(SYMM_EMISMATCH, "alloc_id %llu stands for %zu bytes, and %zu are asked for", id,
 				  alloc->bytes, bytes);
+	if (alloc->pad_bytes != pad)
+		return symm_error(SYMM_EMISMATCH,
+				  "alloc_id %llu stands for a signal pad of %zu bytes, and one of %zu is asked for", id,
+				  alloc->pad_bytes, pad);
 	if (alloc->group != group)
 		return symm_error(SYMM_EMISMATCH, "alloc_id %llu belongs to group %s, and group %s asks for it", id,
 				  alloc->group->name, group->name);
@@ -157,7 +167,7 @@ static int make(struct group *group, size_t bytes, const struct symm_alloc_optio
 	alloc->group = group;
 	alloc->bytes = bytes;
 	alloc->pad_offset = symm_round_up(bytes, PAD_ALIGN);
-	alloc->pad_bytes = PAD_BYTES;
+	alloc->pad_bytes = pad_bytes(options);
 	alloc->active = true;
 	alloc->persistent = options->persistent != 0;
 	alloc->id = options->alloc_id;
@@ -190,7 +200,7 @@ static int from_cache(struct group *group, size_t bytes, const struct symm_alloc
 	struct alloc *cached = options->persistent ? find_persistent(group->context, options->alloc_id) : NULL;
 
 	if (cached != NULL)
-		*rc = reuse(cached, group, bytes, ptr);
+		*rc = reuse(cached, group, bytes, pad_bytes(options), ptr);
 	return cached != NULL;
 }
 
@@ -226,8 +236,14 @@ static int check(const struct group *group, size_t bytes, const struct symm_allo
 				  options->size, sizeof(*options));
 	if (bytes == 0)
 		return symm_error(SYMM_EINVAL, "0 bytes were asked for");
-	if (bytes > (size_t)1 << 47)
+	if (bytes > MOST_BYTES)
 		return symm_error(SYMM_EINVAL, "%zu bytes are more than an address space", bytes);
+	if (options->signal_pad_bytes % 8 != 0)
+		return symm_error(SYMM_EINVAL, "options.signal_pad_bytes is %zu, not a multiple of 8",
+				  options->signal_pad_bytes);
+	if (options->signal_pad_bytes > MOST_BYTES - bytes)
+		return symm_error(SYMM_EINVAL, "a signal pad of %zu bytes beside %zu is more than an address space",
+				  options->signal_pad_bytes, bytes);
 	if (options->device != NULL && strcmp(options->device, group->context->device_name) != 0)
 		return symm_error(SYMM_EINVAL, "device %s: the context's device is %s", options->device,
 				  group->context->device_name);

@@ -88,9 +88,9 @@ static void write_digest(struct meeting *m)
 		strcpy(id, "pool");
 	if (m->alloc->persistent)
 		snprintf(id, sizeof(id), "%llu", (unsigned long long)m->alloc->id);
-	snprintf(m->digest, sizeof(m->digest), "size=%zu alloc_id=%s device=%s handle=%s arena=%s abi=%d",
-		 m->alloc->bytes, id, m->alloc->block->device->ops->name, m->export.fabric ? "fabric" : "fd",
-		 m->arena_block != NULL ? "new" : "old", SYMM_ABI);
+	snprintf(m->digest, sizeof(m->digest), "size=%zu pad=%zu alloc_id=%s device=%s handle=%s arena=%s abi=%d",
+		 m->alloc->bytes, m->alloc->pad_bytes, id, m->alloc->block->device->ops->name,
+		 m->export.fabric ? "fabric" : "fd", m->arena_block != NULL ? "new" : "old", SYMM_ABI);
 }
 
 /* ---- exchange and map ---- */

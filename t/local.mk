@@ -32,6 +32,7 @@ c_tests = \
 	t/loop.t \
 	t/memory.t \
 	t/multicast.t \
+	t/pads.t \
 	t/pool.t \
 	t/pool_ends.t \
 	t/reach.t \
@@ -91,6 +92,7 @@ t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
 t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h t/any_device.h
 t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h t/any_device.h
+t_pads_t_SOURCES = t/pads.c t/ask.h t/rig.h t/any_device.h
 # The places at which its ranks die or stop.
 t_multicast_t_SOURCES = t/multicast.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_multicast_t_LDFLAGS = $(AM_LDFLAGS) \
@@ -163,6 +165,7 @@ device_tests = \
 	t/group.t \
 	t/leaks.t \
 	t/memory.t \
+	t/pads.t \
 	t/pool.t \
 	t/pool_ends.t \
 	t/rendezvous.t \

@@ -95,7 +95,8 @@ static int refusals(int rank, void *arg)
 	BAD(symm_alloc(NULL, 1, NULL, &ptr), SYMM_EINVAL, "not a symm_group");
 	BAD(symm_alloc((struct symm_group *)(void *)rig->context, 1, NULL, &ptr), SYMM_ESTALE, "symm_group");
 	GOOD(symm_alloc(rig->group, 1,
-			&(struct symm_alloc_options){ sizeof(struct symm_alloc_options), device_text(), 0, 0 }, &ptr));
+			&(struct symm_alloc_options){ sizeof(struct symm_alloc_options), device_text(), 0, 0, 0 },
+			&ptr));
 	BAD(symm_alloc_size(ptr, NULL), SYMM_EINVAL, "bytes is NULL");
 	GOOD(symm_close(rig->context));
 	return 0;

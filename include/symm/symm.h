@@ -127,14 +127,15 @@ SYMM_API int symm_group_status(struct symm_group *group);
 /* ---- allocations ---- */
 
 struct symm_alloc_options {
-	size_t size;        /* sizeof(struct symm_alloc_options) */
-	const char *device; /* NULL: the context's */
-	int persistent;     /* nonzero: cache the allocation under alloc_id */
-	uint64_t alloc_id;  /* used when persistent */
+	size_t size;             /* sizeof(struct symm_alloc_options) */
+	const char *device;      /* NULL: the context's */
+	int persistent;          /* nonzero: cache the allocation under alloc_id */
+	uint64_t alloc_id;       /* used when persistent */
+	size_t signal_pad_bytes; /* a multiple of 8, the same on every rank; 0: 2048 */
 };
 #define SYMM_ALLOC_OPTIONS_INIT                                                                                        \
 	{                                                                                                              \
-		sizeof(struct symm_alloc_options), NULL, 0, 0                                                          \
+		sizeof(struct symm_alloc_options), NULL, 0, 0, 0                                                       \
 	}
 
 /* Allocates bytes of symmetric memory for a rendezvous with the group: zero-filled, but for a cached persistent
