@@ -21,6 +21,7 @@ dist_man_MANS = \
 	man/symm_group_find.3 \
 	man/symm_group_generation.3 \
 	man/symm_group_join.3 \
+	man/symm_group_join_ranks.3 \
 	man/symm_group_leave.3 \
 	man/symm_group_name.3 \
 	man/symm_group_rank.3 \

@@ -3,6 +3,8 @@
  * none, or failed while forming -> open a new generation -> forming -> (the last one enters) sealed
  * sealed by others: wait until all its members are proven dead, then open the next generation.
  */
+#include "join.h"
+
 #include "await.h"
 #include "base.h"
 #include "handle.h"
@@ -319,8 +321,8 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	return 0;
 }
 
-static int join_as(struct context *context, const char *name, int rank, int world_size, int64_t timeout_ms,
-		   struct group **group)
+int symm_join(struct context *context, const char *name, int rank, int world_size, const char *ranks,
+	      int64_t timeout_ms, struct group **group)
 {
 	struct joining j = { .context = context, .name = name, .started = symm_now() };
 	int rc = check_arguments(context, name, &rank, &world_size);
@@ -337,6 +339,7 @@ static int join_as(struct context *context, const char *name, int rank, int worl
 	j.self.multicast = symm_multicast_offered(context->device);
 	j.join.member = &j.self;
 	j.join.world = world_size;
+	j.join.ranks = ranks;
 	j.join.look_first = world_size > 1;
 	symm_random(&j.join.fresh, sizeof(j.join.fresh));
 	return join(&j, group);
@@ -354,7 +357,7 @@ int symm_group_join(struct symm_context *handle, const char *name, int rank, int
 	context = symm_handle_get(handle, SYMM_HANDLE_CONTEXT, &rc);
 	if (context == NULL)
 		return symm_error_prefix(rc, "symm_group_join");
-	rc = join_as(context, name, rank, world_size, timeout_ms, &group);
+	rc = symm_join(context, name, rank, world_size, NULL, timeout_ms, &group);
 	if (rc == 0)
 		*out = group->handle;
 	symm_handle_put(handle);

@@ -29,6 +29,7 @@ libsymm_internal_la_SOURCES = \
 	src/heap.c src/heap.h \
 	src/join.c \
 	src/journal.c src/journal.h \
+	src/join.c src/join.h \
 	src/launch.c src/launch.h \
 	src/lease.c src/lease.h \
 	src/link.c src/link.h \
@@ -48,6 +49,7 @@ libsymm_internal_la_SOURCES = \
 	src/rendezvous.c \
 	src/roster.c src/roster.h \
 	src/stream.c src/stream.h \
+	src/subgroup.c \
 	src/sync.c \
 	src/tensor.c \
 	src/view.c src/view.h \

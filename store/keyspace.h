@@ -1,7 +1,8 @@
 /* keyspace.h: what a group keeps in Redis, and the scripts that change it. man/symm-keyspace.7 documents every key.
  *
  * KEYS of a group start with "symm:{JOB/GROUP}:", one hash tag, so one slot of a Redis Cluster:
- *   group             hash: generation, nonce, state (forming, sealed, failed), world, why; opened, sealed: when, in ms
+ *   group             hash: generation, nonce, state (forming, sealed, failed), world, ranks, why; opened, sealed: when,
+ *                     in ms
  *   members           hash: rank -> member record (wire.h)
  *   leases            sorted set: rank, score = server time in ms + lease
  *   doing             hash: rank -> what the rank is doing now, one line
@@ -65,6 +66,7 @@ struct symm_join {
 	bool replace_generation;
 	struct symm_id replace; /* I have proven this incarnation of my rank in the forming generation dead; none: no */
 	bool look_first;        /* LAST rather than SEALED: I have not looked yet whether the other members live */
+	const char *ranks;      /* which ranks of which other group they are, in words; NULL: nobody has said */
 };
 struct symm_join_answer {
 	enum {
@@ -85,8 +87,8 @@ struct symm_join_answer {
  * SYMM_ESTALE when the store's generation has another nonce than ks->nonce, SYMM_EPROTO for a reply that cannot be.
  * All bear being sent twice. */
 
-/* Enters, opens, replaces or seals, in one script. A different world size fails a forming generation for all, with both
- * figures. ks->nonce becomes that of answer->generation. */
+/* Enters, opens, replaces or seals, in one script. Other ranks, or a different world size, fail a forming generation for
+ * all, with both. ks->nonce becomes that of answer->generation. */
 int symm_keyspace_join(struct symm_keyspace *ks, const struct symm_join *join, int64_t deadline,
 		       struct symm_join_answer *answer);
 /* Takes a joiner out of the forming generation: me at my deadline, or one proven dead. *sealed: too late, it has

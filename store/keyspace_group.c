@@ -42,6 +42,7 @@ static void join_call(const struct symm_keyspace *ks, const struct symm_join *jo
 	symm_id_format(&join->replace, text->replace);
 	symm_command_text(command, symm_id_is_none(&join->replace) ? "" : text->replace);
 	symm_command_int(command, join->look_first);
+	symm_command_text(command, join->ranks != NULL ? join->ranks : "");
 }
 
 static int join_word_parse(const struct symm_keyspace *ks, const struct symm_reply *reply, struct symm_join_answer *a)

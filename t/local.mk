@@ -42,6 +42,7 @@ c_tests = \
 	t/span.t \
 	t/store.t \
 	t/store_fake.t \
+	t/subgroup.t \
 	t/sync.t \
 	t/sync_tsan.t \
 	t/tensor.t \
@@ -108,6 +109,7 @@ t_reach_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_device_open \
 	-Wl,--wrap=symm_keyspace_offers
 t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h t/any_device.h
+t_subgroup_t_SOURCES = t/subgroup.c t/ask.h t/rig.h t/any_device.h
 t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h t/any_device.h
 t_tensor_t_SOURCES = t/tensor.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
 t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
@@ -171,6 +173,7 @@ device_tests = \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \
+	t/subgroup.t \
 	t/tensor.t \
 	t/tensor_ends.t \
 	t/watch.t

@@ -109,6 +109,10 @@ SYMM_API int symm_context_local_rank(struct symm_context *context);
 /* Joins the group, with all its ranks; rank and world_size may be SYMM_AUTO. Collective. */
 SYMM_API int symm_group_join(struct symm_context *context, const char *name, int rank, int world_size,
 			     int64_t timeout_ms, struct symm_group **group);
+/* Joins a group of the n ranks of parent that the list names, in its order: ranks[0] becomes rank 0. Collective among
+ * these ranks, which all give the same list. */
+SYMM_API int symm_group_join_ranks(struct symm_group *parent, const char *name, const int *ranks, int n,
+				   int64_t timeout_ms, struct symm_group **group);
 /* The group of that name that this context has joined: the same handle, not a new reference. */
 SYMM_API int symm_group_find(struct symm_context *context, const char *name, struct symm_group **group);
 /* Leaves the group. Local: waits for no peer. NULL is fine. SYMM_EBUSY likewise. */

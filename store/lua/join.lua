@@ -3,12 +3,13 @@
 --       8 host set and 9 verdict 0 of the fresh one
 -- ARGV: 1 expected nonce, 2 fresh nonce, 3 rank, 4 incarnation, 5 record, 6 world size, 7 lease in ms, 8 lifetime of
 --       the keys in ms, 9 "1": replace the generation, 10 the incarnation to replace, or "", 11 "1": do not complete the
---       group, answer "last" instead
+--       group, answer "last" instead, 12 which ranks of which other group join, or ""
 -- Answer: {word, nonce, number, state, world size, 1 if it was sealed else 0, why it failed, record of my rank's holder,
 --         ms left of its lease}
 pcall(redis.replicate_commands)
 local group, members, leases, doing, events, host, verdict = unpack(KEYS, 1, 7)
 local expected, fresh, rank, incarnation, record, world, lease, lifetime = unpack(ARGV, 1, 8)
+local ranks = ARGV[12]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -33,19 +34,20 @@ local function open()
 	redis.call('DEL', group, members, leases, doing)
 	redis.call('HSET', group, 'generation', number, 'nonce', fresh, 'state', 'forming', 'world', world, 'opened',
 		string.format('%.0f', now))
+	if ranks ~= '' then redis.call('HSET', group, 'ranks', ranks) end
 	host, verdict = KEYS[8], KEYS[9]
 	note('opened', 'generation ' .. number .. ', world size ' .. world)
 end
 
-local function fail_world(theirs)
+local function fail(mine, theirs)
 	local low
 	for _, field in ipairs(redis.call('HKEYS', members)) do
 		local n = tonumber(field)
 		if n and (not low or n < tonumber(low)) then low = field end
 	end
 	local who = low and 'rank ' .. low .. ' (host ' .. host_of(redis.call('HGET', members, low)) .. ')' or 'the group'
-	local why = string.format('-9 %s rank %s (host %s) came with world size %s where %s has %s', rank, rank,
-		host_of(record), world, who, theirs)
+	local text = string.format('rank %s (host %s) came with %s where %s has %s', rank, host_of(record), mine, who, theirs)
+	local why = '-9 ' .. rank .. ' ' .. text:sub(1, 399)
 	redis.call('HSET', group, 'state', 'failed', 'why', why)
 	redis.call('SET', verdict, redis.call('HGET', group, 'nonce') .. ' fail ' .. why, 'PX', lifetime)
 	note('failed', why)
@@ -91,8 +93,13 @@ local state = redis.call('HGET', group, 'state')
 local sealed = redis.call('HEXISTS', group, 'sealed') == 1
 if sealed then return answer(held == incarnation and 'sealed' or 'other') end
 if state == 'failed' then return answer('failed') end
-local theirs = redis.call('HGET', group, 'world')
-if theirs ~= world then return fail_world(theirs or '?') end
+local theirs = redis.call('HMGET', group, 'world', 'ranks')
+local their_ranks = theirs[2] or ''
+if their_ranks ~= ranks then
+	local none = 'no list of ranks'
+	return fail(ranks ~= '' and ranks or none, their_ranks ~= '' and their_ranks or none)
+end
+if theirs[1] ~= world then return fail('world size ' .. world, theirs[1] or '?') end
 if held == incarnation then -- a long wait for the others: its caller comes again to stay
 	keep()
 	return answer('entered')
