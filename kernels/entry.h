@@ -1,9 +1,10 @@
 /* entry.h: what a kernel does, from its arguments to the word that it has ended. kernels/sync.cu makes kernels of it, a
- * CPU may run it too. symm_entry_barrier is for a warp, the others are for one thread. */
+ * CPU may run it too. symm_entry_barrier is for a warp, symm_entry_put_with_signal for a block, the others are for one
+ * thread. */
 #ifndef SYMM_KERNELS_ENTRY_H
 #define SYMM_KERNELS_ENTRY_H
 
-#include "symm/kernel/sync.h"
+#include "payload.h"
 
 SYMM_FN struct symm_sync_place symm_entry_place(const struct symm_sync_args *args)
 {
@@ -67,6 +68,27 @@ SYMM_FN void symm_entry_wait_signal(const struct symm_sync_args *args)
 	code = symm_sync_wait_signal(&at, args->peer, args->channel, args->timeout_ns, &blame);
 
 	symm_entry_end(args, code, blame);
+}
+
+SYMM_FN void symm_entry_put_with_signal(const struct symm_sync_args *args)
+{
+	struct symm_sync_place at = symm_entry_place(args);
+	uint32_t blame = 0;
+	int code;
+
+	symm_stream_enter();
+	code = symm_payload_put(&at, &args->payload, args->peer, args->channel, args->timeout_ns, &blame);
+
+	if (symm_block_lane() == 0)
+		symm_entry_end(args, code, blame);
+}
+
+SYMM_FN void symm_entry_write_value(const struct symm_sync_args *args)
+{
+	const struct symm_sync_payload *payload = &args->payload;
+
+	symm_stream_enter();
+	symm_entry_end(args, symm_payload_publish(args->group, payload->dst, payload->value, payload->bytes), 0);
 }
 
 /* Work of another kind that stood before in the stream has ended. */

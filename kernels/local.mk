@@ -1,6 +1,6 @@
-kernel_sources = $(kernel_headers) kernels/entry.h kernels/sync.cu
+kernel_sources = $(kernel_headers) kernels/entry.h kernels/payload.h kernels/sync.cu
 
-libsymm_internal_la_SOURCES += kernels/entry.h
+libsymm_internal_la_SOURCES += kernels/entry.h kernels/payload.h
 EXTRA_DIST += kernels/nokernel.c kernels/sync.cu scripts/fatbin2c.sh
 
 # The kernels as a C array. A tarball carries it, if it was made where nvcc is, and then nobody else needs nvcc.

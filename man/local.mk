@@ -12,6 +12,8 @@ dist_man_MANS = \
 	man/symm_context_local_rank.3 \
 	man/symm_context_rank.3 \
 	man/symm_context_world_size.3 \
+	man/symm_copy.3 \
+	man/symm_copy_on_stream.3 \
 	man/symm_empty_strided.3 \
 	man/symm_free.3 \
 	man/symm_get.3 \
@@ -46,6 +48,8 @@ dist_man_MANS = \
 	man/symm_mem_signal_pads.3 \
 	man/symm_mem_signal_pads_dev.3 \
 	man/symm_mem_world_size.3 \
+	man/symm_memset32.3 \
+	man/symm_memset32_on_stream.3 \
 	man/symm_open.3 \
 	man/symm_pool_alloc.3 \
 	man/symm_pool_alloc_persistent.3 \
@@ -61,6 +65,8 @@ dist_man_MANS = \
 	man/symm_put_on_stream.3 \
 	man/symm_put_signal.3 \
 	man/symm_put_signal_on_stream.3 \
+	man/symm_put_with_signal.3 \
+	man/symm_put_with_signal_on_stream.3 \
 	man/symm_rendezvous.3 \
 	man/symm_rendezvous_completed.3 \
 	man/symm_stream_create.3 \
@@ -74,4 +80,6 @@ dist_man_MANS = \
 	man/symm_version.3 \
 	man/symm_wait_signal.3 \
 	man/symm_wait_signal_on_stream.3 \
+	man/symm_write_value.3 \
+	man/symm_write_value_on_stream.3 \
 	man/symmrun.1

@@ -47,20 +47,30 @@ struct symm_device_wish {
 	bool share;       /* several ranks may have one device: local ranks wrap around the devices */
 };
 
-/* One piece of work: a barrier, a signal, or a copy. Copied by whoever enqueues it. */
+/* One piece of work: a barrier, a signal, or what moves data. Copied by whoever enqueues it. */
 struct symm_sync_op {
-	enum { SYMM_OP_BARRIER, SYMM_OP_PUT_SIGNAL, SYMM_OP_WAIT_SIGNAL, SYMM_OP_COPY } kind;
-	struct symm_sync *sync; /* local memory of the device: symm/kernel/layout.h; a COPY counts there too */
+	enum {
+		SYMM_OP_BARRIER,
+		SYMM_OP_PUT_SIGNAL,
+		SYMM_OP_WAIT_SIGNAL,
+		SYMM_OP_COPY,
+		SYMM_OP_FILL,            /* 32-bit words */
+		SYMM_OP_WRITE_VALUE,     /* 4 or 8 bytes, by one store that releases what came before */
+		SYMM_OP_PUT_WITH_SIGNAL, /* a COPY, not of 0 bytes, and then a PUT_SIGNAL */
+		SYMM_OP_KINDS
+	} kind;
+	struct symm_sync *sync; /* local memory of the device: symm/kernel/layout.h; what moves data counts there too */
 	struct symm_sync_group *group;
 	char *own; /* our own slot of shared words */
 	uint32_t world_size;
 	uint32_t channel;
 	uint32_t peer;
 	uint64_t timeout_ns;
-	void *dst; /* COPY */
-	const void *src;
+	void *dst;       /* of what moves data */
+	const void *src; /* COPY, PUT_WITH_SIGNAL */
 	size_t bytes;
-	bool crowded; /* other ranks of the group share this process, so the legacy default stream cannot be used */
+	uint64_t value; /* FILL, WRITE_VALUE */
+	bool crowded;   /* other ranks of the group share this process, so the legacy default stream cannot be used */
 };
 
 struct symm_device_ops {

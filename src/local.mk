@@ -7,6 +7,7 @@ libsymm_internal_la_SOURCES = \
 	src/await.c src/await.h \
 	src/base.c src/base.h \
 	src/context.c src/context.h \
+	src/copy.c \
 	src/device.c src/device.h \
 	src/device/cuda.c src/device/cuda.h \
 	src/device/cuda_api.h \
@@ -52,6 +53,7 @@ libsymm_internal_la_SOURCES = \
 	src/subgroup.c \
 	src/sync.c \
 	src/tensor.c \
+	src/sync.c src/sync.h \
 	src/view.c src/view.h \
 	src/watch.c src/watch.h \
 	src/wire.c src/wire.h

@@ -1,7 +1,8 @@
-/* sync.c: barrier, signals and copies: arguments checked, then run now or enqueued on a stream. */
+/* sync.c: barrier and signals: arguments checked, then run now or enqueued on a stream. */
+#include "sync.h"
+
 #include "base.h"
 #include "stream.h"
-#include "view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static int enqueue(struct view *view, struct symm_sync_op *op, void *stream)
 	return rc;
 }
 
-static int check_op(const struct view *view, int peer, int channel, int64_t timeout_ms, struct symm_sync_op *op)
+int symm_sync_prepare(const struct view *view, int peer, int channel, int64_t timeout_ms, struct symm_sync_op *op)
 {
 	int64_t ns;
 	int rc;
@@ -72,13 +73,6 @@ static int check_op(const struct view *view, int peer, int channel, int64_t time
 	return 0;
 }
 
-/* Where a call runs: at once, or on a stream, which may be NULL on devices that have a default one. */
-struct where {
-	bool on_stream;
-	void *stream;
-};
-static const struct where now = { false, NULL };
-
 /* The device has not done it in time, and may still do it, of which the peers know nothing. */
 static int give_up(const struct view *view, const char *what, uint32_t channel)
 {
@@ -93,9 +87,10 @@ static int give_up(const struct view *view, const char *what, uint32_t channel)
 	return symm_group_failed(group, SYMM_ETIMEDOUT);
 }
 
-static int run(struct view *view, struct symm_sync_op *op, struct where where)
+int symm_sync_run(struct view *view, struct symm_sync_op *op, struct where where)
 {
-	static const char *const names[] = { "barrier", "put_signal", "wait_signal", "copy" };
+	static const char *const names[] = { "barrier",  "put_signal",  "wait_signal",    "copy",
+					     "memset32", "write_value", "put_with_signal" };
 	struct symm_device *device = view->alloc->block->device;
 	uint32_t peer = 0;
 	uint64_t count;
@@ -131,12 +126,12 @@ static int synchronise(struct symm_mem *handle, int kind, int peer, int channel,
 	if (view == NULL)
 		return symm_error_prefix(rc, "%s", call);
 	op.kind = kind;
-	rc = check_op(view, peer, channel, timeout_ms, &op);
+	rc = symm_sync_prepare(view, peer, channel, timeout_ms, &op);
 	/* What runs now finds the poison, but on devices where that comes later than the failure. */
 	if (rc == 0 && (where.on_stream || view->group->context->device->ops->watched))
 		rc = symm_group_check(view->group);
 	if (rc == 0)
-		rc = run(view, &op, where);
+		rc = symm_sync_run(view, &op, where);
 	symm_view_put(view);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "%s", call);
 }
@@ -148,14 +143,12 @@ int symm_view_barrier(struct view *view, int64_t deadline)
 	int rc = symm_group_check(view->group);
 
 	op.timeout_ns = left > 0 ? (uint64_t)left : 0;
-	return rc == 0 ? run(view, &op, now) : rc;
+	return rc == 0 ? symm_sync_run(view, &op, AT_ONCE) : rc;
 }
-
-#define ON_STREAM(stream) ((struct where){ true, stream })
 
 int symm_barrier(struct symm_mem *mem, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, SYMM_OP_BARRIER, 0, channel, timeout_ms, now, "symm_barrier");
+	return synchronise(mem, SYMM_OP_BARRIER, 0, channel, timeout_ms, AT_ONCE, "symm_barrier");
 }
 
 int symm_barrier_on_stream(struct symm_mem *mem, int channel, int64_t timeout_ms, void *stream)
@@ -165,7 +158,7 @@ int symm_barrier_on_stream(struct symm_mem *mem, int channel, int64_t timeout_ms
 
 int symm_put_signal(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, SYMM_OP_PUT_SIGNAL, dst, channel, timeout_ms, now, "symm_put_signal");
+	return synchronise(mem, SYMM_OP_PUT_SIGNAL, dst, channel, timeout_ms, AT_ONCE, "symm_put_signal");
 }
 
 int symm_put_signal_on_stream(struct symm_mem *mem, int dst, int channel, int64_t timeout_ms, void *stream)
@@ -176,79 +169,11 @@ int symm_put_signal_on_stream(struct symm_mem *mem, int dst, int channel, int64_
 
 int symm_wait_signal(struct symm_mem *mem, int src, int channel, int64_t timeout_ms)
 {
-	return synchronise(mem, SYMM_OP_WAIT_SIGNAL, src, channel, timeout_ms, now, "symm_wait_signal");
+	return synchronise(mem, SYMM_OP_WAIT_SIGNAL, src, channel, timeout_ms, AT_ONCE, "symm_wait_signal");
 }
 
 int symm_wait_signal_on_stream(struct symm_mem *mem, int src, int channel, int64_t timeout_ms, void *stream)
 {
 	return synchronise(mem, SYMM_OP_WAIT_SIGNAL, src, channel, timeout_ms, ON_STREAM(stream),
 			   "symm_wait_signal_on_stream");
-}
-
-/* ---- copies ---- */
-
-struct range {
-	int rank;
-	size_t offset, bytes;
-};
-
-static int check_range(const struct view *view, const struct range *range, const void *local)
-{
-	if (range->rank < 0 || range->rank >= view->group->world_size)
-		return symm_error(SYMM_EINVAL, "rank %d is not in the group of %d", range->rank,
-				  view->group->world_size);
-	if (local == NULL && range->bytes > 0)
-		return symm_error(SYMM_EINVAL, "the local address is NULL");
-	if (range->offset > view->alloc->bytes || range->bytes > view->alloc->bytes - range->offset)
-		return symm_error(SYMM_EINVAL, "%zu bytes from offset %zu do not lie within the block of %zu bytes",
-				  range->bytes, range->offset, view->alloc->bytes);
-	return symm_group_check(view->group);
-}
-
-/* A put has a source (and `to` is NULL), a get a destination. */
-static int copy(struct symm_mem *handle, struct range range, bool put, void *to, const void *from, struct where where,
-		const char *call)
-{
-	struct symm_sync_op op;
-	int rc;
-	struct view *view = symm_view_get(handle, &rc);
-
-	if (view == NULL)
-		return symm_error_prefix(rc, "%s", call);
-	rc = check_range(view, &range, put ? from : to);
-	if (rc == 0 && range.bytes > 0) {
-		char *block = (char *)view->buffer[range.rank] + range.offset;
-
-		op.kind = SYMM_OP_COPY;
-		op.channel = 0;
-		op.peer = 0;
-		op.dst = put ? block : to;
-		op.src = put ? from : block;
-		op.bytes = range.bytes;
-		rc = run(view, &op, where);
-	}
-	symm_view_put(view);
-	return rc == 0 ? 0 : symm_error_prefix(rc, "%s", call);
-}
-
-int symm_put(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes)
-{
-	return copy(mem, (struct range){ dst, offset, bytes }, true, NULL, src, now, "symm_put");
-}
-
-int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes, void *stream)
-{
-	return copy(mem, (struct range){ dst, offset, bytes }, true, NULL, src, ON_STREAM(stream),
-		    "symm_put_on_stream");
-}
-
-int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes)
-{
-	return copy(mem, (struct range){ src, offset, bytes }, false, dst, NULL, now, "symm_get");
-}
-
-int symm_get_on_stream(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes, void *stream)
-{
-	return copy(mem, (struct range){ src, offset, bytes }, false, dst, NULL, ON_STREAM(stream),
-		    "symm_get_on_stream");
 }

@@ -112,6 +112,19 @@ static int query(const struct caller *c)
 	return 0;
 }
 
+static int join_again(const struct caller *c)
+{
+	const int ranks[] = { 1, 0 };
+	struct symm_group *reversed;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s.reversed", c->name);
+	KEEPS(symm_group_join_ranks(c->group, name, ranks, 0, 0, &reversed), SYMM_EINVAL);
+	KEEPS(symm_group_join_ranks(c->group, name, ranks, 2, 0, &reversed), 0);
+	KEEPS(symm_group_leave(reversed), 0);
+	return 0;
+}
+
 static int make_memory(const struct caller *c, void **ptr, struct symm_mem **mem)
 {
 	struct symm_mem *found;
@@ -174,6 +187,40 @@ static int use_memory(const struct caller *c, struct symm_mem *mem, uint64_t *ow
 	return 0;
 }
 
+static int move_data(const struct caller *c, struct symm_mem *mem, const uint64_t *own)
+{
+	int peer = 1 - c->rank, channel = c->channel;
+
+	KEEPS(symm_copy(mem, peer, 64, c->rank, 64, 8), 0);
+	KEEPS(symm_copy(mem, peer, 64, peer, 64, 8), SYMM_EINVAL);
+	KEEPS(symm_memset32(mem, peer, 64, 1, 2), 0);
+	KEEPS(symm_memset32(mem, peer, 2, 1, 2), SYMM_EINVAL);
+	KEEPS(symm_write_value(mem, peer, 72, 1, 8), 0);
+	KEEPS(symm_write_value(mem, peer, 72, 1, 2), SYMM_EINVAL);
+	KEEPS(symm_put_with_signal(mem, peer, 80, own, 8, channel, 0), 0);
+	KEEPS(symm_put_with_signal(mem, peer, 80, NULL, 8, channel, 0), SYMM_EINVAL);
+	KEEPS(symm_wait_signal(mem, peer, channel, 0), 0);
+	KEEPS(symm_put_with_signal(mem, peer, 80, &peer, sizeof(peer), channel, 0), 0);
+	KEEPS(symm_wait_signal(mem, peer, channel, 0), 0);
+	return 0;
+}
+
+static int move_data_on_stream(const struct caller *c, struct symm_mem *mem, const uint64_t *own, void *stream)
+{
+	int peer = 1 - c->rank, channel = c->channel + 1;
+
+	KEEPS(symm_copy_on_stream(mem, peer, 64, c->rank, 64, 8, stream), 0);
+	KEEPS(symm_copy_on_stream(mem, peer, 64, peer, 64, 8, stream), SYMM_EINVAL);
+	KEEPS(symm_memset32_on_stream(mem, peer, 64, 1, 2, stream), 0);
+	KEEPS(symm_memset32_on_stream(mem, peer, 2, 1, 2, stream), SYMM_EINVAL);
+	KEEPS(symm_write_value_on_stream(mem, peer, 72, 1, 8, stream), 0);
+	KEEPS(symm_write_value_on_stream(mem, peer, 72, 1, 2, stream), SYMM_EINVAL);
+	KEEPS(symm_put_with_signal_on_stream(mem, peer, 80, own, 8, channel, 0, stream), 0);
+	KEEPS(symm_put_with_signal_on_stream(mem, peer, 80, NULL, 8, channel, 0, stream), SYMM_EINVAL);
+	KEEPS(symm_wait_signal_on_stream(mem, peer, channel, 0, stream), 0);
+	return 0;
+}
+
 static int use_stream(const struct caller *c, struct symm_mem *mem, uint64_t *own)
 {
 	int peer = 1 - c->rank, channel = c->channel + 1;
@@ -195,6 +242,8 @@ static int use_stream(const struct caller *c, struct symm_mem *mem, uint64_t *ow
 	KEEPS(symm_stream_synchronize(stream, 0), 0);
 	KEEPS(symm_stream_synchronize(stream, -1), SYMM_EINVAL);
 	SOME(own[1] == 200 + (uint64_t)peer);
+	DO(move_data_on_stream(c, mem, own, stream));
+	KEEPS(symm_stream_synchronize(stream, 0), 0);
 	KEEPS(symm_stream_destroy(stream), 0);
 	KEEPS(symm_stream_destroy(stream), SYMM_ESTALE);
 	return 0;
@@ -291,11 +340,13 @@ static int all_calls(struct caller *c)
 	DO(look(&before));
 	DO(open_and_join(c));
 	DO(query(c));
+	DO(join_again(c));
 	DO(make_memory(c, &ptr, &mem));
 	DO(ask_memory(c, mem));
 	own = own_memory(c->context, 2 * sizeof(*own));
 	DO(use_memory(c, mem, own));
 	DO(use_pool(c));
+	DO(move_data(c, mem, own));
 	DO(use_stream(c, mem, own));
 	DO(use_foreign_stream(c, mem));
 	DO(use_tensors(c, mem));

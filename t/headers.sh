@@ -43,7 +43,7 @@ for language in c c++; do
 	fi
 done
 # What GPU and CPU have in common asks for no more than C11.
-for header in include/symm/kernel/{types,layout,sync}.h kernels/entry.h; do
+for header in include/symm/kernel/{types,layout,sync}.h kernels/{entry,payload}.h; do
 	ok "$header as c11" "${cc[@]}" -std=c11 -D_GNU_SOURCE -Iinclude -iquote . -Wno-unused-function "${strict[@]}" -x c "$header"
 done
 

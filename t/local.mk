@@ -7,6 +7,7 @@ LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
 	t/arguments.t \
 	t/blame.t \
+	t/copies.t \
 	t/cuda_api.t \
 	t/cuda_capture.t \
 	t/cuda_context.t \
@@ -73,6 +74,7 @@ t_faults_t_LDFLAGS = $(AM_LDFLAGS) \
 t_hurry_t_SOURCES = t/hurry.c t/ask.h t/rig.h t/any_device.h
 t_hurry_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_cores
 t_blame_t_SOURCES = t/blame.c t/rig.h t/any_device.h
+t_copies_t_SOURCES = t/copies.c t/ask.h t/rig.h t/any_device.h
 # They run on the fake driver, t/fake, or with SYMM_DEVICE=cuda on another.
 t_cuda_capture_t_SOURCES = t/cuda_capture.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_context_t_SOURCES = t/cuda_context.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
@@ -154,6 +156,7 @@ check-strict:
 device_tests = \
 	t/arguments.t \
 	t/blame.t \
+	t/copies.t \
 	t/cuda_capture.t \
 	t/cuda_context.t \
 	t/cuda_driver.t \

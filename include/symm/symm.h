@@ -211,7 +211,7 @@ SYMM_API int symm_put_signal_on_stream(struct symm_mem *mem, int dst, int channe
 SYMM_API int symm_wait_signal(struct symm_mem *mem, int src, int channel, int64_t timeout_ms);
 SYMM_API int symm_wait_signal_on_stream(struct symm_mem *mem, int src, int channel, int64_t timeout_ms, void *stream);
 
-/* ---- copies: offset and bytes within the block of the rank ---- */
+/* ---- moving data: offset and bytes within the block of the rank ---- */
 
 /* Copies src, any memory of this device, into rank dst's block. */
 SYMM_API int symm_put(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes);
@@ -220,6 +220,24 @@ SYMM_API int symm_put_on_stream(struct symm_mem *mem, int dst, size_t offset, co
 /* Copies from rank src's block into dst, any memory of this device. */
 SYMM_API int symm_get(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes);
 SYMM_API int symm_get_on_stream(struct symm_mem *mem, int src, size_t offset, void *dst, size_t bytes, void *stream);
+/* Copies from rank src's block into rank dst's, of which this rank need be neither. */
+SYMM_API int symm_copy(struct symm_mem *mem, int dst, size_t dst_offset, int src, size_t src_offset, size_t bytes);
+SYMM_API int symm_copy_on_stream(struct symm_mem *mem, int dst, size_t dst_offset, int src, size_t src_offset,
+				 size_t bytes, void *stream);
+/* symm_put, and then symm_put_signal: who has waited for the signal sees the bytes. */
+SYMM_API int symm_put_with_signal(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes,
+				  int channel, int64_t timeout_ms);
+SYMM_API int symm_put_with_signal_on_stream(struct symm_mem *mem, int dst, size_t offset, const void *src, size_t bytes,
+					    int channel, int64_t timeout_ms, void *stream);
+/* Fills count 32-bit words of rank dst's block; offset, in bytes, is a multiple of 4. */
+SYMM_API int symm_memset32(struct symm_mem *mem, int dst, size_t offset, uint32_t value, size_t count);
+SYMM_API int symm_memset32_on_stream(struct symm_mem *mem, int dst, size_t offset, uint32_t value, size_t count,
+				     void *stream);
+/* Stores a value of 4 or 8 bytes, at a multiple of its size, atomically; who acquires it sees what came before, in the
+ * calling thread or in the stream. */
+SYMM_API int symm_write_value(struct symm_mem *mem, int dst, size_t offset, uint64_t value, int bytes);
+SYMM_API int symm_write_value_on_stream(struct symm_mem *mem, int dst, size_t offset, uint64_t value, int bytes,
+					void *stream);
 
 #endif
 

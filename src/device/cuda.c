@@ -18,6 +18,9 @@ static const char *const kernels[] = {
 	[SYMM_OP_PUT_SIGNAL] = "symm_kernel_put_signal",
 	[SYMM_OP_WAIT_SIGNAL] = "symm_kernel_wait_signal",
 	[SYMM_OP_COPY] = "symm_kernel_count",
+	[SYMM_OP_FILL] = "symm_kernel_count",
+	[SYMM_OP_WRITE_VALUE] = "symm_kernel_write_value",
+	[SYMM_OP_PUT_WITH_SIGNAL] = "symm_kernel_put_with_signal",
 };
 
 static pthread_mutex_t devices_lock = PTHREAD_MUTEX_INITIALIZER;

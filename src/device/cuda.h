@@ -38,9 +38,9 @@ struct cuda_device {
 	struct symm_device_id id;
 	struct CUctx_st *context;
 	struct CUmod_st *module;
-	struct CUfunc_st *kernel[4]; /* by symm_sync_op.kind; of a COPY: what counts it */
-	bool early;                  /* the kernels may be brought up before their turn: they wait for it themselves */
-	struct symm_cuda_prop prop;  /* of the blocks that we create */
+	struct CUfunc_st *kernel[SYMM_OP_KINDS]; /* by symm_sync_op.kind; of a COPY or FILL: what counts it */
+	bool early;                 /* the kernels may be brought up before their turn: they wait for it themselves */
+	struct symm_cuda_prop prop; /* of the blocks that we create */
 	size_t granularity;
 	bool fabric; /* blocks can go to other hosts */
 	struct errands errands;
@@ -133,6 +133,9 @@ int symm_cuda_stream_wait(struct symm_device *device, void *stream, int64_t dead
 int symm_cuda_launch(struct symm_device *device, void *stream, const struct symm_sync_op *op, void (*failed)(void *arg),
 		     void *arg, uint64_t *count);
 void symm_cuda_args(const struct symm_sync_op *op, struct symm_sync_args *args);
+/* True if the driver moves the data of the op: then a kernel follows, of a PUT_WITH_SIGNAL that of a PUT_SIGNAL. Within
+ * the context. */
+bool symm_cuda_moves(const struct cuda_device *device, const struct symm_sync_op *op);
 /* Enqueues the kernel of the kind. */
 enum symm_cuda_result symm_cuda_kernel(const struct cuda_device *device, int kind, const struct symm_sync_args *args,
 				       struct CUstream_st *stream);

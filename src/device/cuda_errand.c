@@ -224,6 +224,16 @@ static enum symm_cuda_result copy(const struct cuda_device *device, const struct
 		      device->api->cuMemcpyAsync(cuda_address(dst), cuda_address(src), bytes, errand->stream));
 }
 
+/* src: the value. */
+static enum symm_cuda_result fill(const struct cuda_device *device, const struct errand *errand, void *dst,
+				  const void *src, size_t bytes)
+{
+	uint32_t value = (uint32_t) * (const uint64_t *)src;
+
+	return finish(device, errand,
+		      device->api->cuMemsetD32Async(cuda_address(dst), value, bytes / sizeof(value), errand->stream));
+}
+
 typedef enum symm_cuda_result transfer_fn(const struct cuda_device *device, const struct errand *errand, void *dst,
 					  const void *src, size_t bytes);
 
@@ -297,7 +307,7 @@ static int await(const struct cuda_device *device, const struct errand *errand, 
 }
 
 static int run_kernel(const struct cuda_device *device, const struct errand *errand, const struct symm_sync_op *op,
-		      uint64_t *count)
+		      int kind, uint64_t *count)
 {
 	bool forever = op->timeout_ns > (uint64_t)(INT64_MAX - GRACE_NS - symm_now());
 	int64_t deadline = forever ? INT64_MAX : symm_now() + (int64_t)op->timeout_ns + GRACE_NS;
@@ -308,14 +318,14 @@ static int run_kernel(const struct cuda_device *device, const struct errand *err
 	args.result = errand->kernel_result;
 	args.counted = 1;
 	memset(errand->result, 0, sizeof(*errand->result));
-	result = symm_cuda_kernel(device, op->kind, &args, errand->stream);
+	result = symm_cuda_kernel(device, kind, &args, errand->stream);
 	if (result != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cannot launch a kernel on cuda:%d", device->ordinal);
 	*count = 1;
 	return await(device, errand, deadline);
 }
 
-static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
+static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, int kind, int *code, uint32_t *peer,
 		    uint64_t *count)
 {
 	struct errand *errand;
@@ -323,7 +333,7 @@ static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, i
 
 	if (rc != 0)
 		return rc;
-	rc = run_kernel(device, errand, op, count);
+	rc = run_kernel(device, errand, op, kind, count);
 	if (rc == 0) {
 		*code = errand->result->code;
 		*peer = errand->result->peer;
@@ -332,15 +342,22 @@ static int run_sync(struct cuda_device *device, const struct symm_sync_op *op, i
 	return rc;
 }
 
+static int run_transfer(struct symm_device *device, const struct symm_sync_op *op)
+{
+	if (op->kind == SYMM_OP_FILL)
+		return transfer(device, fill, "fill", op->dst, &op->value, op->bytes);
+	return transfer(device, copy, "copy", op->dst, op->src, op->bytes);
+}
+
 int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *code, uint32_t *peer, uint64_t *count)
 {
 	struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
-	int rc;
+	int rc, kind = op->kind;
 
 	*count = 0;
-	if (op->kind == SYMM_OP_COPY) {
-		rc = transfer(base, copy, "copy", op->dst, op->src, op->bytes);
+	if (op->kind == SYMM_OP_COPY || op->kind == SYMM_OP_FILL) {
+		rc = run_transfer(base, op);
 		if (rc == 0)
 			*code = 0;
 		return rc;
@@ -348,7 +365,12 @@ int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *
 	rc = symm_cuda_enter(device, &scope);
 	if (rc != 0)
 		return rc;
-	rc = run_sync(device, op, code, peer, count);
+	if (symm_cuda_moves(device, op)) {
+		rc = run_transfer(base, op);
+		kind = SYMM_OP_PUT_SIGNAL;
+	}
+	if (rc == 0)
+		rc = run_sync(device, op, kind, code, peer, count);
 	symm_cuda_leave(device, &scope);
 	return rc;
 }

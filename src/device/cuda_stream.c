@@ -6,13 +6,20 @@
 #include "symm/kernel/layout.h"
 
 #define WARP 32
-#define NAP_NS 200000 /* the longest between two looks at a stream */
+/* A payload up to so many bytes goes by the threads of one block, 16 bytes each at a time: no second launch, and no start
+ * of a copy engine. Beyond, the copy engine's rate is what counts. */
+#define PAYLOAD_MOST ((size_t)64 << 10)
+#define PAYLOAD_THREADS 512 /* kernels/sync.cu */
+#define NAP_NS 200000       /* the longest between two looks at a stream */
 
 static const char *const works[] = {
 	[SYMM_OP_BARRIER] = "a barrier",
 	[SYMM_OP_PUT_SIGNAL] = "a signal",
 	[SYMM_OP_WAIT_SIGNAL] = "a wait for a signal",
 	[SYMM_OP_COPY] = "a copy",
+	[SYMM_OP_FILL] = "a fill",
+	[SYMM_OP_WRITE_VALUE] = "a value",
+	[SYMM_OP_PUT_WITH_SIGNAL] = "a copy with its signal",
 };
 
 int symm_cuda_stream_create(struct symm_device *base, void **stream)
@@ -84,6 +91,39 @@ void symm_cuda_args(const struct symm_sync_op *op, struct symm_sync_args *args)
 					 .timeout_ns = op->timeout_ns,
 					 .channel = op->channel,
 					 .peer = op->peer };
+	if (op->kind == SYMM_OP_WRITE_VALUE)
+		args->payload = (struct symm_sync_payload){ op->dst, NULL, op->bytes, op->value };
+	if (op->kind == SYMM_OP_PUT_WITH_SIGNAL)
+		args->payload = (struct symm_sync_payload){ op->dst, op->src, op->bytes, 0 };
+}
+
+/* A kernel can only fetch what kernels may read: of the host's memory that is not all. */
+static bool carries(const struct cuda_device *device, const struct symm_sync_op *op)
+{
+	unsigned long long address;
+
+	return op->bytes <= PAYLOAD_MOST &&
+	       device->api->cuPointerGetAttribute(&address, SYMM_CUDA_POINTER_ATTRIBUTE_DEVICE_POINTER,
+						  cuda_address(op->src)) == SYMM_CUDA_SUCCESS &&
+	       address == cuda_address(op->src);
+}
+
+bool symm_cuda_moves(const struct cuda_device *device, const struct symm_sync_op *op)
+{
+	return op->kind == SYMM_OP_COPY || op->kind == SYMM_OP_FILL ||
+	       (op->kind == SYMM_OP_PUT_WITH_SIGNAL && !carries(device, op));
+}
+
+static unsigned int threads_of(int kind, const struct symm_sync_args *args)
+{
+	size_t threads;
+
+	if (kind == SYMM_OP_BARRIER)
+		return WARP;
+	if (kind != SYMM_OP_PUT_WITH_SIGNAL)
+		return 1;
+	threads = symm_round_up(args->payload.bytes, 16 * WARP) / 16;
+	return threads < PAYLOAD_THREADS ? (unsigned int)threads : PAYLOAD_THREADS;
 }
 
 /* Early: while the work before it in the stream still ends (symm/kernel/wait_cuda.h). */
@@ -95,7 +135,7 @@ enum symm_cuda_result symm_cuda_kernel(const struct cuda_device *device, int kin
 		.value.programmaticStreamSerializationAllowed = 1,
 	};
 	struct symm_cuda_launch launch = { .grid = { 1, 1, 1 },
-					   .block = { kind == SYMM_OP_BARRIER ? WARP : 1, 1, 1 },
+					   .block = { threads_of(kind, args), 1, 1 },
 					   .stream = stream,
 					   .attrs = &early,
 					   .numAttrs = 1 };
@@ -126,7 +166,7 @@ static int launch_error(const struct cuda_device *device, enum symm_cuda_result 
 }
 
 /* The driver takes a copy on another context's stream, and then not the kernel that counts it. */
-static enum symm_cuda_result enqueue_copy(const struct cuda_device *device, struct CUstream_st *stream,
+static enum symm_cuda_result enqueue_move(const struct cuda_device *device, struct CUstream_st *stream,
 					  const struct symm_sync_op *op)
 {
 	struct CUctx_st *context;
@@ -136,11 +176,14 @@ static enum symm_cuda_result enqueue_copy(const struct cuda_device *device, stru
 		return result;
 	if (context != device->context)
 		return SYMM_CUDA_INVALID_CONTEXT;
+	if (op->kind == SYMM_OP_FILL)
+		return device->api->cuMemsetD32Async(cuda_address(op->dst), (uint32_t)op->value,
+						     op->bytes / sizeof(uint32_t), stream);
 	return device->api->cuMemcpyAsync(cuda_address(op->dst), cuda_address(op->src), op->bytes, stream);
 }
 
-/* A copy that nothing will count has ended before its memory may go. */
-static void finish_copy(const struct cuda_device *device, struct CUstream_st *stream)
+/* What nothing will count has ended before its memory may go. */
+static void finish_move(const struct cuda_device *device, struct CUstream_st *stream)
 {
 	struct cuda_scope scope;
 
@@ -156,20 +199,21 @@ static enum symm_cuda_result enqueue(const struct cuda_device *device, struct CU
 {
 	enum symm_cuda_capture_status status;
 	enum symm_cuda_result result = device->api->cuStreamIsCapturing(stream, &status);
+	bool moves = symm_cuda_moves(device, op), signals = op->kind == SYMM_OP_PUT_WITH_SIGNAL;
 	struct symm_sync_args args;
 
-	if (result == SYMM_CUDA_SUCCESS && op->kind == SYMM_OP_COPY)
-		result = enqueue_copy(device, stream, op);
+	if (result == SYMM_CUDA_SUCCESS && moves)
+		result = enqueue_move(device, stream, op);
 	if (result != SYMM_CUDA_SUCCESS)
 		return result;
 	symm_cuda_args(op, &args);
 	args.counted = status == SYMM_CUDA_STREAM_CAPTURE_STATUS_NONE;
-	if (op->kind != SYMM_OP_COPY || args.counted)
-		result = symm_cuda_kernel(device, op->kind, &args, stream);
+	if (!moves || signals || args.counted)
+		result = symm_cuda_kernel(device, moves && signals ? SYMM_OP_PUT_SIGNAL : (int)op->kind, &args, stream);
 	if (result == SYMM_CUDA_SUCCESS)
 		*count = args.counted;
-	else if (op->kind == SYMM_OP_COPY)
-		finish_copy(device, stream);
+	else if (moves)
+		finish_move(device, stream);
 	return result;
 }
 

@@ -2,7 +2,7 @@
 #include "host.h"
 
 #include "error.h"
-#include "symm/kernel/sync.h"
+#include "kernels/payload.h"
 #include "log.h"
 
 #include <errno.h>
@@ -368,14 +368,27 @@ static int synchronise(const struct symm_sync_op *op, uint32_t *peer)
 		return symm_sync_barrier(&at, SYMM_WAIT_LANES, op->channel, op->timeout_ns, peer);
 	if (op->kind == SYMM_OP_PUT_SIGNAL)
 		return symm_sync_put_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
-	return symm_sync_wait_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
+	if (op->kind == SYMM_OP_WAIT_SIGNAL)
+		return symm_sync_wait_signal(&at, op->peer, op->channel, op->timeout_ns, peer);
+	return symm_payload_put(&at, &(struct symm_sync_payload){ op->dst, op->src, op->bytes, 0 }, op->peer,
+				op->channel, op->timeout_ns, peer);
+}
+
+static void fill(uint32_t *words, uint32_t value, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		words[i] = value;
 }
 
 int symm_host_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer)
 {
 	(void)device;
 	*code = 0;
-	if (op->kind != SYMM_OP_COPY)
+	if (op->kind == SYMM_OP_FILL)
+		fill(op->dst, (uint32_t)op->value, op->bytes / sizeof(uint32_t));
+	else if (op->kind == SYMM_OP_WRITE_VALUE)
+		*code = symm_payload_publish(op->group, op->dst, op->value, op->bytes);
+	else if (op->kind != SYMM_OP_COPY)
 		*code = synchronise(op, peer);
 	else if (op->bytes > 0)
 		memmove(op->dst, op->src, op->bytes); /* a block may be copied onto itself */

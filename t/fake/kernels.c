@@ -61,6 +61,16 @@ static void run_count(void *const *params)
 	run_entry(params, symm_entry_count);
 }
 
+static void run_put_with_signal(void *const *params)
+{
+	run_entry(params, symm_entry_put_with_signal);
+}
+
+static void run_write_value(void *const *params)
+{
+	run_entry(params, symm_entry_write_value);
+}
+
 static void visit_count(void *const *params, fake_visitor *visitor, void *arg)
 {
 	const struct symm_sync_args *args = params[0];
@@ -90,6 +100,16 @@ static void visit_sync(void *const *params, fake_visitor *visitor, void *arg)
 	visit_words(args->sync, args->group, visitor, arg);
 	if (args->result != NULL)
 		visitor(args->result, sizeof(*args->result), arg);
+}
+
+static void visit_payload(void *const *params, fake_visitor *visitor, void *arg)
+{
+	const struct symm_sync_args *args = params[0];
+
+	visit_sync(params, visitor, arg);
+	visitor(args->payload.dst, args->payload.bytes, arg);
+	if (args->payload.src != NULL)
+		visitor(args->payload.src, args->payload.bytes, arg);
 }
 
 /* ---- the tests' ---- */
@@ -230,6 +250,8 @@ static const struct CUfunc_st table[] = {
 	{ "symm_kernel_barrier", run_barrier, visit_sync, { ARGS }, true },
 	{ "symm_kernel_put_signal", run_put_signal, visit_sync, { ARGS }, true },
 	{ "symm_kernel_wait_signal", run_wait_signal, visit_sync, { ARGS }, true },
+	{ "symm_kernel_put_with_signal", run_put_with_signal, visit_payload, { ARGS }, true },
+	{ "symm_kernel_write_value", run_write_value, visit_payload, { ARGS }, true },
 	{ "symm_kernel_count", run_count, visit_count, { ARGS }, true },
 	{ "test_fill64", run_fill64, visit_fill64, { 8, 8, 8 }, false },
 	{ "test_expect64", run_expect64, visit_expect64, { 8, 8, 8, 8 }, false },

@@ -172,6 +172,14 @@ SYMM_FN_BOTH uint32_t symm_sync_state_of(uint64_t word, uint32_t generation)
 	return word >> 32 == generation ? (uint32_t)word : (uint32_t)SYMM_STATE_OPEN;
 }
 
+/* Data that work carries. */
+struct symm_sync_payload {
+	void *dst;
+	const void *src; /* of a copy; a value has none */
+	uint64_t bytes;
+	uint64_t value;
+};
+
 /* What a kernel is launched with. Frozen in a captured graph: nothing in it may change while a symm_mem lives. What
  * stands in sync and group as well is here because a kernel would wait for each load on the way to a word. */
 struct symm_sync_args {
@@ -182,6 +190,7 @@ struct symm_sync_args {
 	uint32_t channel, peer;
 	uint32_t counted; /* 1: not to be replayed, adds to sync->ended when it ends */
 	uint32_t world_size;
+	struct symm_sync_payload payload;
 	struct symm_sync_result *result; /* NULL, or, in memory that the host reads, where a blocking call waits */
 };
 
