@@ -11,6 +11,7 @@ c_tests = \
 	t/cuda_api.t \
 	t/cuda_capture.t \
 	t/cuda_context.t \
+	t/cuda_copies.t \
 	t/cuda_driver.t \
 	t/cuda_failures.t \
 	t/cuda_faults.t \
@@ -78,6 +79,7 @@ t_copies_t_SOURCES = t/copies.c t/ask.h t/rig.h t/any_device.h
 # They run on the fake driver, t/fake, or with SYMM_DEVICE=cuda on another.
 t_cuda_capture_t_SOURCES = t/cuda_capture.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_context_t_SOURCES = t/cuda_context.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
+t_cuda_copies_t_SOURCES = t/cuda_copies.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_driver_t_SOURCES = t/cuda_driver.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_failures_t_SOURCES = t/cuda_failures.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_cuda_faults_t_SOURCES = t/cuda_faults.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
@@ -159,6 +161,7 @@ device_tests = \
 	t/copies.t \
 	t/cuda_capture.t \
 	t/cuda_context.t \
+	t/cuda_copies.t \
 	t/cuda_driver.t \
 	t/cuda_failures.t \
 	t/cuda_faults.t \
