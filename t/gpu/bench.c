@@ -1,6 +1,6 @@
-/* bench.c: what synchronisation, a rendezvous and copies cost between two ranks, beside what the device needs at the
- * least: an empty kernel, the driver's own calls for a peer's block, a plain copy kernel. Medians, seen by rank 0; both
- * ranks run. Units of work are timed by events around many of them, in a stream or in one graph.
+/* bench.c: what synchronisation, payloads with a signal, a rendezvous and copies cost between two ranks, beside what the
+ * device needs at the least: an empty kernel, the driver's own calls for a peer's block, a plain copy kernel. Medians,
+ * seen by rank 0; both ranks run. Units of work are timed by events around many of them, in a stream or in one graph.
  *
  * usage: bench [UNITS [COPY_MIB [BLOCK_MIB]]]        (200, 256 and a quarter of it, 1024 and 1)
  */
@@ -57,6 +57,40 @@ static int round_trip(struct bench *b)
 	if (b->gpu->rank == 1)
 		GOOD(symm_put_signal_on_stream(b->mem, peer, CHANNEL, 0, b->stream));
 	return 0;
+}
+
+/* A round trip of payloads: each rank answers with as many bytes. */
+static int trip(struct bench *b, int (*send)(struct bench *b))
+{
+	int peer = 1 - b->gpu->rank;
+
+	if (b->gpu->rank == 0)
+		DO(send(b));
+	GOOD(symm_wait_signal_on_stream(b->mem, peer, CHANNEL, 0, b->stream));
+	return b->gpu->rank == 1 ? send(b) : 0;
+}
+
+static int send_in_one(struct bench *b)
+{
+	GOOD(symm_put_with_signal_on_stream(b->mem, 1 - b->gpu->rank, 0, b->local, b->bytes, CHANNEL, 0, b->stream));
+	return 0;
+}
+
+static int send_in_two(struct bench *b)
+{
+	GOOD(symm_put_on_stream(b->mem, 1 - b->gpu->rank, 0, b->local, b->bytes, b->stream));
+	GOOD(symm_put_signal_on_stream(b->mem, 1 - b->gpu->rank, CHANNEL, 0, b->stream));
+	return 0;
+}
+
+static int put_with_signal(struct bench *b)
+{
+	return trip(b, send_in_one);
+}
+
+static int put_and_signal(struct bench *b)
+{
+	return trip(b, send_in_two);
 }
 
 static int put(struct bench *b)
@@ -184,6 +218,45 @@ static int bench_sync(struct bench *b, int units)
 			snprintf(name, sizeof(name), "%s_%s", rows[i].name, graph ? "graph" : "stream");
 			tell(b, name, 0, us, "us");
 		}
+	return 0;
+}
+
+/* ---- payloads with a signal: round trips, in one call and in two ---- */
+
+static int bench_payload(struct bench *b, int units, const char *size)
+{
+	char name[64];
+	double us;
+
+	for (int graph = 0; graph <= 1; graph++) {
+		const char *where = graph ? "graph" : "stream";
+
+		DO(measure(b, put_with_signal, units, graph, &us));
+		snprintf(name, sizeof(name), "put_with_signal_%s_%s", size, where);
+		tell(b, name, 0, us, "us");
+		DO(measure(b, put_and_signal, units, graph, &us));
+		snprintf(name, sizeof(name), "put_and_signal_%s_%s", size, where);
+		tell(b, name, 0, us, "us");
+	}
+	return 0;
+}
+
+static int bench_payloads(struct bench *b, int units)
+{
+	static const struct {
+		const char *name;
+		size_t bytes;
+	} sizes[] = {
+		{ "8B", 8 }, { "4KiB", 4 << 10 }, { "16KiB", 16 << 10 }, { "64KiB", 64 << 10 }, { "256KiB", 256 << 10 }
+	};
+	const struct gpu *gpu = b->gpu;
+
+	DO(gpu_alloc(gpu, sizes[4].bytes, &b->local));
+	for (int i = 0; i < 5; i++) {
+		b->bytes = sizes[i].bytes;
+		DO(bench_payload(b, units, sizes[i].name));
+	}
+	CU(gpu->cu->cuMemFree(gpu_address(b->local)));
 	return 0;
 }
 
@@ -459,6 +532,7 @@ static int bench(struct gpu *gpu)
 
 	DO(start(&b, sizes->copy_mib << 20, &block));
 	DO(bench_sync(&b, sizes->units));
+	DO(bench_payloads(&b, sizes->units));
 	DO(bench_rendezvous(&b, 1 << 20));
 	DO(bench_rendezvous(&b, sizes->block_mib << 20));
 	DO(bench_copies(&b, sizes->copy_mib << 20));

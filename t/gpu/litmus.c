@@ -2,12 +2,12 @@
  *
  * Each of 8 streams serves 4 channels. A round of a channel: a kernel writes numbered words into the blocks of all
  * peers, a barrier, a kernel checks what the peers wrote here; then the same with one partner, and a signal in each
- * direction in place of the barrier. The words lie in two halves by turns, so that the barrier or signals of one round
- * are all that keeps a rank from overwriting what another still reads, two rounds later. Stores and loads are plain:
- * nothing but symm orders them. Rounds are enqueued by turns one by one and as a captured graph; neighbour ranks are
- * out of step in that.
+ * direction in place of the barrier; then again, but the words are written here, and copied to the partner together with
+ * the signal. The words lie in two halves by turns, so that the barrier or signals of one round are all that keeps a rank
+ * from overwriting what another still reads, two rounds later. Stores and loads are plain: nothing but symm orders them.
+ * Rounds are enqueued by turns one by one and as a captured graph; neighbour ranks are out of step in that.
  *
- * usage: litmus [COUNT]          barriers, and signals each way, in total (100000)
+ * usage: litmus [COUNT]          barriers, and signals and copies with signals each way, in total (100000)
  *        litmus --blind [COUNT]  without barriers and signals: then wrong words must be found
  */
 #include "gpu.h"
@@ -19,15 +19,19 @@
 
 enum { STREAMS = 8, EACH = SYMM_CHANNELS / STREAMS, WORDS = 64, STEP = 5 };
 
+/* What a round does: all and a barrier; one partner and a signal; one partner, and a copy with its signal. */
+enum { ALL, PAIR, CARRIED, KINDS };
+
 struct run {
 	int count;
 	bool blind;
 };
 
-/* One kind of a channel's rounds: with a barrier and all peers, or with signals and one. */
+/* One kind of a channel's rounds. */
 struct lane {
-	struct test_litmus litmus;
+	struct test_litmus write, read;
 	int partner;
+	size_t at; /* CARRIED: from where on in the partner's block */
 };
 
 struct litmus {
@@ -37,8 +41,10 @@ struct litmus {
 	struct CUfunc_st *write, *read;
 	struct CUstream_st *stream[STREAMS];
 	struct CUgraphExec_st *graph[STREAMS]; /* STEP rounds of its channels */
-	struct lane all[SYMM_CHANNELS], pair[SYMM_CHANNELS];
-	struct test_lane *lanes; /* of the device: [2][SYMM_CHANNELS][TEST_LANES] */
+	struct lane lane[KINDS][SYMM_CHANNELS];
+	struct test_lane *lanes; /* of the device: [KINDS][SYMM_CHANNELS][TEST_LANES] */
+	char *stage;             /* what is carried comes from here, where it stands as in the partner's block */
+	void **stages;           /* of the device: [world], all the same */
 };
 
 static size_t half(const struct gpu *gpu)
@@ -46,46 +52,83 @@ static size_t half(const struct gpu *gpu)
 	return (size_t)gpu->world * WORDS * sizeof(uint64_t);
 }
 
-static void set_lane(struct litmus *l, struct lane *lane, int channel, bool pair)
+/* Both halves of all kinds and channels. */
+static size_t block_bytes(const struct gpu *gpu)
 {
-	size_t number = (size_t)(pair ? SYMM_CHANNELS : 0) + (size_t)channel;
+	return 2 * KINDS * SYMM_CHANNELS * half(gpu);
+}
+
+static void set_lane(struct litmus *l, int kind, int channel)
+{
+	size_t number = (size_t)(kind * SYMM_CHANNELS + channel);
 	int partner = l->gpu->rank ^ (1 + channel % (l->gpu->world - 1));
+	struct lane *lane = &l->lane[kind][channel];
 
 	lane->partner = partner;
-	lane->litmus = (struct test_litmus){
+	lane->read = (struct test_litmus){
 		.buffers = symm_mem_buffers_dev(l->mem),
 		.offset = number * 2 * half(l->gpu),
 		.half = half(l->gpu),
 		.words = WORDS,
 		.rank = (uint32_t)l->gpu->rank,
-		.from = pair ? (uint32_t)partner : 0,
-		.to = pair ? (uint32_t)partner + 1 : (uint32_t)l->gpu->world,
+		.from = kind == ALL ? 0 : (uint32_t)partner,
+		.to = kind == ALL ? (uint32_t)l->gpu->world : (uint32_t)partner + 1,
 		.tag = (uint32_t)number,
 		.lanes = l->lanes + number * TEST_LANES,
 	};
+	lane->write = lane->read;
+	if (kind == CARRIED)
+		lane->write.buffers = l->stages;
+	lane->at = number * 2 * half(l->gpu) + (size_t)l->gpu->rank * WORDS * sizeof(uint64_t);
 }
 
-static int kernel(struct litmus *l, struct CUfunc_st *function, struct lane *lane, struct CUstream_st *stream)
+static int kernel(struct litmus *l, struct CUfunc_st *function, struct test_litmus *litmus, struct CUstream_st *stream)
 {
-	void *params[] = { &lane->litmus };
+	void *params[] = { litmus };
 
 	return gpu_launch(l->gpu, function, 1, TEST_LANES, params, stream);
 }
 
+/* The words of this round and those of the last: which is which, only the kernels know. */
+static int carry(struct litmus *l, const struct lane *lane, int channel, struct CUstream_st *stream)
+{
+	size_t bytes = half(l->gpu) + WORDS * sizeof(uint64_t);
+
+	if (l->blind)
+		GOOD(symm_put_on_stream(l->mem, lane->partner, lane->at, l->stage + lane->at, bytes, stream));
+	else
+		GOOD(symm_put_with_signal_on_stream(l->mem, lane->partner, lane->at, l->stage + lane->at, bytes,
+						    channel, 0, stream));
+	return 0;
+}
+
+static int synchronise(struct litmus *l, int kind, int channel, struct CUstream_st *stream)
+{
+	const struct lane *lane = &l->lane[kind][channel];
+
+	if (kind == CARRIED)
+		DO(carry(l, lane, channel, stream));
+	if (l->blind)
+		return 0;
+	if (kind == ALL)
+		GOOD(symm_barrier_on_stream(l->mem, channel, 0, stream));
+	if (kind == PAIR)
+		GOOD(symm_put_signal_on_stream(l->mem, lane->partner, channel, 0, stream));
+	if (kind != ALL)
+		GOOD(symm_wait_signal_on_stream(l->mem, lane->partner, channel, 0, stream));
+	return 0;
+}
+
 static int round_of(struct litmus *l, int channel, struct CUstream_st *stream)
 {
-	struct lane *all = &l->all[channel], *pair = &l->pair[channel];
+	for (int kind = 0; kind < KINDS; kind++) {
+		struct lane *lane = &l->lane[kind][channel];
 
-	DO(kernel(l, l->write, all, stream));
-	if (!l->blind)
-		GOOD(symm_barrier_on_stream(l->mem, channel, 0, stream));
-	DO(kernel(l, l->read, all, stream));
-	DO(kernel(l, l->write, pair, stream));
-	if (!l->blind) {
-		GOOD(symm_put_signal_on_stream(l->mem, pair->partner, channel, 0, stream));
-		GOOD(symm_wait_signal_on_stream(l->mem, pair->partner, channel, 0, stream));
+		DO(kernel(l, l->write, &lane->write, stream));
+		DO(synchronise(l, kind, channel, stream));
+		DO(kernel(l, l->read, &lane->read, stream));
 	}
-	return kernel(l, l->read, pair, stream);
+	return 0;
 }
 
 static int step(struct litmus *l, int s)
@@ -109,6 +152,20 @@ static int make_stream(struct litmus *l, int s)
 	return 0;
 }
 
+static int make_stage(struct litmus *l)
+{
+	const struct gpu *gpu = l->gpu;
+	void *stage, *stages;
+
+	DO(gpu_alloc(gpu, block_bytes(gpu), &stage));
+	DO(gpu_alloc(gpu, (size_t)gpu->world * sizeof(void *), &stages));
+	l->stage = stage;
+	l->stages = stages;
+	for (int rank = 0; rank < gpu->world; rank++)
+		CU(gpu->cu->cuMemcpyHtoD(gpu_address(l->stages + rank), &stage, sizeof(stage)));
+	return 0;
+}
+
 static int start(struct litmus *l, void **block)
 {
 	struct gpu *gpu = l->gpu;
@@ -116,15 +173,15 @@ static int start(struct litmus *l, void **block)
 
 	CHECK(gpu->world >= 2 && (gpu->world & (gpu->world - 1)) == 0, "wants 2, 4, 8, ... ranks");
 	GOOD(rig_join(&gpu->rig, gpu->rank));
-	GOOD(rig_memory(&gpu->rig, 4 * SYMM_CHANNELS * half(gpu), block, &l->mem));
+	GOOD(rig_memory(&gpu->rig, block_bytes(gpu), block, &l->mem));
 	DO(gpu_kernel(gpu, "test_litmus_write", &l->write));
 	DO(gpu_kernel(gpu, "test_litmus_read", &l->read));
-	DO(gpu_alloc(gpu, 2 * SYMM_CHANNELS * TEST_LANES * sizeof(struct test_lane), &lanes));
+	DO(gpu_alloc(gpu, KINDS * SYMM_CHANNELS * TEST_LANES * sizeof(struct test_lane), &lanes));
 	l->lanes = lanes;
-	for (int channel = 0; channel < SYMM_CHANNELS; channel++) {
-		set_lane(l, &l->all[channel], channel, false);
-		set_lane(l, &l->pair[channel], channel, true);
-	}
+	DO(make_stage(l));
+	for (int kind = 0; kind < KINDS; kind++)
+		for (int channel = 0; channel < SYMM_CHANNELS; channel++)
+			set_lane(l, kind, channel);
 	for (int s = 0; s < STREAMS; s++)
 		DO(make_stream(l, s));
 	return 0;
@@ -135,8 +192,8 @@ static int say_hello(struct litmus *l)
 {
 	for (int channel = 0; channel < SYMM_CHANNELS; channel++) {
 		GOOD(symm_barrier(l->mem, channel, 0));
-		GOOD(symm_put_signal(l->mem, l->pair[channel].partner, channel, 0));
-		GOOD(symm_wait_signal(l->mem, l->pair[channel].partner, channel, 0));
+		GOOD(symm_put_signal(l->mem, l->lane[PAIR][channel].partner, channel, 0));
+		GOOD(symm_wait_signal(l->mem, l->lane[PAIR][channel].partner, channel, 0));
 	}
 	return 0;
 }
@@ -161,12 +218,12 @@ static int go(struct litmus *l, int steps)
 /* No kernel was skipped, and how many words were wrong. */
 static int count_wrong(const struct litmus *l, int steps, uint64_t *wrong)
 {
-	static struct test_lane lanes[2 * SYMM_CHANNELS][TEST_LANES];
+	static struct test_lane lanes[KINDS * SYMM_CHANNELS][TEST_LANES];
 	const struct gpu *gpu = l->gpu;
 
 	*wrong = 0;
 	CU(gpu->cu->cuMemcpyDtoH(lanes, gpu_address(l->lanes), sizeof(lanes)));
-	for (int i = 0; i < 2 * SYMM_CHANNELS; i++) {
+	for (int i = 0; i < KINDS * SYMM_CHANNELS; i++) {
 		CHECK(lanes[i][0].written == (uint64_t)steps * STEP && lanes[i][0].read == lanes[i][0].written,
 		      "%d: wrote %" PRIu64 " and read %" PRIu64 " rounds of %d", i, lanes[i][0].written,
 		      lanes[i][0].read, steps * STEP);
@@ -185,6 +242,8 @@ static int stop(struct litmus *l, void *block)
 		CU(gpu->cu->cuStreamDestroy(l->stream[s]));
 	}
 	CU(gpu->cu->cuMemFree(gpu_address(l->lanes)));
+	CU(gpu->cu->cuMemFree(gpu_address(l->stages)));
+	CU(gpu->cu->cuMemFree(gpu_address(l->stage)));
 	GOOD(symm_mem_release(l->mem));
 	GOOD(symm_free(block));
 	GOOD(symm_close(gpu->rig.context));
@@ -205,7 +264,8 @@ static int litmus(struct gpu *gpu)
 	start_s = gpu_seconds();
 	DO(go(&l, steps));
 	if (gpu->rank == 0) {
-		gpu_figure("litmus.rounds", steps * STEP * SYMM_CHANNELS, "barriers, and signals each way");
+		gpu_figure("litmus.rounds", steps * STEP * SYMM_CHANNELS,
+			   "barriers, and twice as many signals each way");
 		gpu_figure("litmus.time", gpu_seconds() - start_s, "s");
 	}
 	DO(count_wrong(&l, steps, &wrong));
