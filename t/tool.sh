@@ -335,7 +335,7 @@ fi
 # ---- symm bench ----
 
 ops=(barrier barrier_stream signal signal_stream alloc rendezvous rendezvous_cached pool pool_full pool_check
-	memcpy put get put_stream get_stream)
+	memcpy put get put_stream get_stream put_with_signal)
 [ "$device" = host ] || ops+=(barrier_graph signal_graph access)
 export SYMM_LIBCUDA=$driver SYMM_DEVICE=$device SYMM_SHARE_DEVICE=1
 
@@ -350,7 +350,7 @@ for op in "${ops[@]}"; do
 		"\"op\":\"$op\",\"device\":\"$device\",\"ranks\":4,\"bytes\":[0-9]+,\"p50_us\":[0-9.e+-]+,\"p99_us\":[0-9.e+-]+,\"gbps\":[0-9.e+-]+,\"errors\":0,"
 done
 is_empty "bench says nothing else" "$err"
-ok "bench: a line for each operation and size" test "$(wc -l < "$dir/out")" = $((${#ops[@]} + 2 * 5))
+ok "bench: a line for each operation and size" test "$(wc -l < "$dir/out")" = $((${#ops[@]} + 2 * 6))
 run env SYMM_URL="$url" symm bench --iters 3 --runs 3 --bytes 1M
 ends "bench, alone" 0
 has "bench prints a table" "$out" "1 rank" "operation" "signal round trip" "put +1 MiB" "errors 0"

@@ -46,7 +46,7 @@ struct symm_bench_op {
 	int (*step)(struct symm_bench *bench, double *ns);
 };
 
-enum { SYMM_BENCH_OPS = 18 };
+enum { SYMM_BENCH_OPS = 19 };
 extern const struct symm_bench_op symm_bench_ops[SYMM_BENCH_OPS];
 
 /* How often an op that moves `bytes` is repeated in a sample, so that the clock does not matter. */

@@ -456,6 +456,43 @@ static int get_stream_step(struct symm_bench *bench, double *ns)
 	return get_with(bench, get_stream_once, ns);
 }
 
+/* ---- payloads with a signal, between ranks 0 and 1; a rank that is alone sends to itself ---- */
+
+static int send_payloads(struct symm_bench *bench, int trips)
+{
+	int peer = signal_peer(bench), rc = 0;
+
+	for (int i = 0; i < 2 * trips && rc == 0; i++) {
+		if (i % 2 == bench->rank)
+			rc = symm_put_with_signal(bench->data, peer, 0, bench->source, bench->bytes, bench->channel, 0);
+		else
+			rc = symm_wait_signal(bench->data, peer, bench->channel, 0);
+	}
+	return rc;
+}
+
+/* Each answers with as many bytes; the first round trip brings the pages in and is not timed. */
+static int put_with_signal_step(struct symm_bench *bench, double *ns)
+{
+	int trips = (symm_bench_batch(bench->bytes) + 1) / 2, rc;
+	int64_t start;
+
+	bench->stamp++;
+	rc = fill(bench, bench->source, pattern(bench->rank, bench->stamp));
+	if (rc == 0)
+		rc = symm_barrier(bench->data, bench->channel, 0);
+	if (rc != 0 || bench->rank > 1)
+		return rc;
+	rc = send_payloads(bench, 1);
+	start = symm_now();
+	if (rc == 0)
+		rc = send_payloads(bench, trips);
+	*ns = (double)(symm_now() - start) / (2 * trips);
+	if (rc != 0)
+		return rc;
+	return verify(bench, symm_mem_buffer(bench->data, bench->rank), pattern(signal_peer(bench), bench->stamp));
+}
+
 const struct symm_bench_op symm_bench_ops[SYMM_BENCH_OPS] = {
 	{ .name = "barrier", .label = "barrier", .samples = 200, .step = barrier_step },
 	{ .name = "barrier_stream", .label = "barrier on a stream", .samples = 100, .step = barrier_stream_step },
@@ -500,6 +537,7 @@ const struct symm_bench_op symm_bench_ops[SYMM_BENCH_OPS] = {
 	{ .name = "get", .label = "get", .sized = true, .step = get_step },
 	{ .name = "put_stream", .label = "put on a stream", .sized = true, .step = put_stream_step },
 	{ .name = "get_stream", .label = "get on a stream", .sized = true, .step = get_stream_step },
+	{ .name = "put_with_signal", .label = "put with signal", .sized = true, .step = put_with_signal_step },
 };
 
 int symm_bench_sum(struct symm_bench *bench, uint64_t errors, uint64_t *total)
