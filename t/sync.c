@@ -487,6 +487,8 @@ static const struct scenario scenarios[] = {
 	{ "ring", case_ring, 8, 100 },
 	{ "ring", case_ring, MAX_WORLD, 20 },
 	{ "ping-pong", case_ping_pong, 2, 100000 },
+	{ "payloads", case_payloads, 2, 500 },
+	{ "published values", case_published, 2, 500 },
 	{ "crowd", case_crowd, 2, 2000 },
 };
 

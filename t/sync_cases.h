@@ -3,7 +3,7 @@
 #ifndef SYNC_CASES_H
 #define SYNC_CASES_H
 
-#include "symm/kernel/sync.h"
+#include "kernels/payload.h"
 #include "tap/tap.h"
 
 #include <pthread.h>
@@ -171,6 +171,56 @@ static inline int case_ping_pong(const struct arena *arena, struct symm_sync *s)
 		CHECK(put_signal(s, peer, last, PATIENCE) == 0);
 		if (me == 0)
 			CHECK(wait_signal(s, peer, last, PATIENCE) == 0 && yours->value == i);
+	}
+	return 0;
+}
+
+/* The same, and the value comes with the signal. */
+static inline int case_payloads(const struct arena *arena, struct symm_sync *s)
+{
+	uint32_t me = s->group->rank, peer = 1 - me, blame;
+	struct symm_sync_place at = place_of(s);
+
+	for (uint64_t i = 1; i <= (uint64_t)arena->rounds; i++) {
+		struct box *inbox = box_at(arena, (uint32_t)i, 0, me), *outbox = box_at(arena, (uint32_t)i, 0, peer);
+		struct box sent = { i, "" };
+		const struct symm_sync_payload payload = { outbox, &sent, sizeof(sent), 0 };
+
+		if (me == 1)
+			CHECK(wait_signal(s, peer, 3, PATIENCE) == 0 && inbox->value == i);
+		CHECK(symm_payload_put(&at, &payload, peer, 3, PATIENCE, &blame) == 0);
+		if (me == 0)
+			CHECK(wait_signal(s, peer, 3, PATIENCE) == 0 && inbox->value == i);
+	}
+	return 0;
+}
+
+static inline uint64_t published(const struct box *flag, uint64_t bytes)
+{
+	const uint32_t *low = (const uint32_t *)(const void *)&flag->value;
+
+	return bytes == 4 ? __atomic_load_n(low, __ATOMIC_ACQUIRE) : symm_word_acquire(&flag->value);
+}
+
+/* The same, and a published value of either size takes the place of the signal. */
+static inline int case_published(const struct arena *arena, struct symm_sync *s)
+{
+	uint32_t me = s->group->rank, peer = 1 - me;
+	struct box *mine = box_at(arena, 0, 0, me), *yours = box_at(arena, 0, 0, peer);
+	struct box *my_flag = box_at(arena, 0, 1, me), *your_flag = box_at(arena, 0, 1, peer);
+	uint64_t bytes = me == 0 ? 4 : 8;
+
+	for (uint64_t i = 1; i <= (uint64_t)arena->rounds; i++) {
+		for (int turn = 0; turn < 2; turn++) {
+			if (turn == (int)me) {
+				mine->value = i;
+				CHECK(symm_payload_publish(s->group, &my_flag->value, i, bytes) == 0);
+				continue;
+			}
+			while (published(your_flag, 12 - bytes) != i)
+				symm_wait_yield(0);
+			CHECK(yours->value == i);
+		}
 	}
 	return 0;
 }

@@ -10,6 +10,8 @@ static const struct scenario scenarios[] = {
 	{ "ring", case_ring, 3, 30 },
 	{ "ring", case_ring, 8, 10 },
 	{ "ping-pong", case_ping_pong, 2, 20000 },
+	{ "payloads", case_payloads, 2, 2000 },
+	{ "published values", case_published, 2, 2000 },
 	{ "crowd", case_crowd, 2, 1000 },
 };
 
