@@ -28,9 +28,8 @@ libsymm_internal_la_SOURCES = \
 	src/group_query.c \
 	src/handle.c src/handle.h \
 	src/heap.c src/heap.h \
-	src/join.c \
-	src/journal.c src/journal.h \
 	src/join.c src/join.h \
+	src/journal.c src/journal.h \
 	src/launch.c src/launch.h \
 	src/lease.c src/lease.h \
 	src/link.c src/link.h \
@@ -51,9 +50,8 @@ libsymm_internal_la_SOURCES = \
 	src/roster.c src/roster.h \
 	src/stream.c src/stream.h \
 	src/subgroup.c \
-	src/sync.c \
-	src/tensor.c \
 	src/sync.c src/sync.h \
+	src/tensor.c \
 	src/view.c src/view.h \
 	src/watch.c src/watch.h \
 	src/wire.c src/wire.h

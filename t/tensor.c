@@ -162,7 +162,7 @@ static int check_refusals(struct rig *rig)
 	BAD(symm_empty_strided(rig->group, 1, &one, NULL, byte, NULL, NULL), SYMM_EINVAL, "tensor is NULL");
 	BAD(symm_empty_strided(NULL, 1, &one, NULL, byte, NULL, &tensor), SYMM_EINVAL, "is not a symm_group");
 	BAD(symm_empty_strided(rig->group, 1, &one, NULL, byte,
-			       &(struct symm_alloc_options){ sizeof(struct symm_alloc_options), "other:1", 0, 0 },
+			       &(struct symm_alloc_options){ sizeof(struct symm_alloc_options), "other:1", 0, 0, 0 },
 			       &tensor),
 	    SYMM_EINVAL, "device other:1");
 	CHECK(tensor == &untouched);
