@@ -77,9 +77,9 @@ static int configure(struct context *context, const struct symm_options *options
 {
 	struct symm_launch launch;
 	const char *device = options->device != NULL ? options->device : getenv("SYMM_DEVICE");
-	int rc = symm_launch_read(&launch);
+	int rc;
 
-	if (rc != 0)
+	if ((rc = symm_launch_check()) != 0 || (rc = symm_launch_read(&launch)) != 0)
 		return rc;
 	context->rank = options->rank != SYMM_AUTO ? options->rank : launch.rank;
 	context->world_size = options->world_size != SYMM_AUTO ? options->world_size : launch.world_size;

@@ -3,6 +3,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static int number(const char *variable, long low, long high, long otherwise, lon
 	if (text == NULL || *text == '\0')
 		return 0;
 	errno = 0;
-	*value = strtol(text, &end, 10);
+	*value = strtol(text, &end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
 	if (errno != 0 || *end != '\0' || *value < low || *value > high)
 		return symm_error(SYMM_EINVAL, "%s=%s in the environment is not a number from %ld to %ld", variable,
 				  text, low, high);
@@ -53,6 +54,36 @@ int symm_launch_flag(const char *variable, bool *on)
 	if (rc == 0)
 		*on = value != 0;
 	return rc;
+}
+
+static int word(const char *variable, const char *const *words)
+{
+	const char *text = getenv(variable);
+	char allowed[64] = "";
+
+	if (text == NULL || *text == '\0')
+		return 0;
+	for (int i = 0; words[i] != NULL; i++) {
+		if (strcmp(text, words[i]) == 0)
+			return 0;
+		strcat(strcat(allowed, i > 0 ? ", " : ""), words[i]);
+	}
+	return symm_error(SYMM_EINVAL, "%s=%.80s in the environment is none of %s", variable, text, allowed);
+}
+
+int symm_launch_check(void)
+{
+	static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+	long ignored;
+	bool flag;
+	int rc;
+
+	if ((rc = word("SYMM_LOG", levels)) != 0 || (rc = symm_launch_flag("SYMM_MULTICAST", &flag)) != 0 ||
+	    (rc = symm_launch_flag("SYMM_EARLY_LAUNCH", &flag)) != 0 ||
+	    (rc = number("SYMM_HOST_STRICT", 0, LONG_MAX, 0, &ignored)) != 0 ||
+	    (rc = number("SYMM_EPOCH0", 0, UINT32_MAX, 0, &ignored)) != 0)
+		return rc;
+	return 0;
 }
 
 static int read_source(const struct source *source, struct symm_launch *launch)

@@ -50,6 +50,8 @@ int symm_has_multicast_support(const char *device)
 	int offered, rc = symm_fork_check();
 
 	if (rc == 0)
+		rc = symm_launch_check();
+	if (rc == 0)
 		rc = symm_launch_read(&launch);
 	if (rc == 0) {
 		wish.local_rank = launch.local_rank;

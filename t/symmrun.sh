@@ -103,6 +103,10 @@ test_tag() {
 		for i in 1 2 3 4 5; do echo "$line"; echo "$line" >&2; done' 2>&1 | cat >all
 	is 'long lines stay whole in a pipe' "$(wc -c <all) $(tr -s 0-3 <all | sort | uniq -c | tr -s ' \n' ' ')" \
 		"$((40 * 20005))  10 [0] 0 10 [1] 1 10 [2] 2 10 [3] 3 "
+	"$symmrun" -n 1 --url "$url" --tag echo lost >/dev/full 2>err
+	is 'what cannot be written is told' "$? $(<err)" '1 symmrun: what rank 0 wrote could not be written'
+	"$symmrun" -n 2 --url "$url" --tag sh -c 'echo lost >&2' 2>/dev/full
+	is 'nor on standard error is all well then' $? 1
 	ok 'a reader that goes away hangs nothing' eval \
 		'timeout 10 "$symmrun" -n 3 --url "$url" --tag yes 2>/dev/null | head -n 1 | grep -q "^\[[0-2]\] y$"'
 }

@@ -171,7 +171,7 @@ has "info names the wrong variable" "$out" SYMM_RANK
 run env SYMM_RANK=5 SYMM_WORLD_SIZE=2 symm info
 ends "info with a rank beyond the world" 1
 has "info tells the rank and the size" "$out" "rank +wrong: rank 5 .* size 2"
-for setting in SYMM_DEVICE=nonsense SYMM_TIMEOUT_MS=abc SYMM_LEASE_MS=abc SYMM_JOB=a/b; do
+for setting in SYMM_DEVICE=nonsense SYMM_TIMEOUT_MS=abc SYMM_LEASE_MS=abc SYMM_JOB=a/b SYMM_LOG=loud; do
 	run env "$setting" symm info
 	ends "info with $setting" 1
 	has "info tells of $setting" "$out" "wrong: .*${setting#*=}"

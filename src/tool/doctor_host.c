@@ -229,7 +229,7 @@ static void tell_launch(struct symm_doctor *doctor)
 {
 	struct symm_launch launch;
 
-	if (symm_launch_read(&launch) != 0)
+	if (symm_launch_read(&launch) != 0 || symm_launch_check() != 0)
 		symm_doctor_tell(doctor, SYMM_HEALTH_BAD, "rank", "correct or unset the variable", "%s",
 				 symm_last_error());
 	else if (launch.rank != SYMM_AUTO && launch.world_size != SYMM_AUTO)

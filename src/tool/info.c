@@ -39,7 +39,7 @@ struct info {
 
 	struct symm_launch launch;
 	char launch_error[SYMM_ERROR_TEXT]; /* "": none */
-	char wrong[4][SYMM_ERROR_TEXT];     /* other variables that symm_open would reject */
+	char wrong[5][SYMM_ERROR_TEXT];     /* other variables that symm_open would reject */
 	int n_wrong;
 
 	/* the store */
@@ -133,6 +133,7 @@ static void find_wrong(struct info *info)
 	}
 	note_wrong(info, symm_launch_ms("SYMM_TIMEOUT_MS", 1, &ms));
 	note_wrong(info, symm_launch_ms("SYMM_LEASE_MS", 1, &ms));
+	note_wrong(info, symm_launch_check());
 }
 
 /* A server whose rules forbid INFO may still answer everything that symm needs. */
