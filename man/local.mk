@@ -1,5 +1,7 @@
 dist_man_MANS = \
 	man/symm-doctor.1 \
+	man/symm-environment.7 \
+	man/symm-errors.7 \
 	man/symm-keyspace.7 \
 	man/symm-rendezvous.7 \
 	man/symm.1 \
@@ -83,3 +85,20 @@ dist_man_MANS = \
 	man/symm_write_value.3 \
 	man/symm_write_value_on_stream.3 \
 	man/symmrun.1
+
+EXTRA_DIST += man/topics man/symm.css
+
+# All pages for a browser, in html/. An index that cannot be whole fails the build of it, and t/html.sh.
+html-local:
+	@if test '$(MANDOC)' = no; then echo "make html: skipped, mandoc is not installed"; \
+	else bash $(top_srcdir)/scripts/man2html.sh '$(MANDOC)' html && echo "html/index.html"; fi
+install-html-local: html-local
+	@if test -d html; then $(MKDIR_P) '$(DESTDIR)$(htmldir)' && \
+		$(INSTALL_DATA) html/*.html html/symm.css '$(DESTDIR)$(htmldir)'; fi
+uninstall-local: uninstall-html
+uninstall-html:
+	rm -f '$(DESTDIR)$(htmldir)'/index.html '$(DESTDIR)$(htmldir)'/symm*.html '$(DESTDIR)$(htmldir)'/symm.css
+clean-local: clean-html
+clean-html:
+	rm -rf html
+.PHONY: clean-html uninstall-html

@@ -123,10 +123,13 @@ t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 
 dist_check_SCRIPTS += \
 	t/cuda.sh \
+	t/documented.sh \
+	t/errors.sh \
 	t/examples.sh \
 	t/exports.sh \
 	t/headers.sh \
 	t/numpy.sh \
+	t/html.sh \
 	t/pages.sh \
 	t/symmrun.sh \
 	t/tool.sh

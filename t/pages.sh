@@ -52,13 +52,6 @@ not_in_local_mk() {
 	done
 }
 
-variables_missing() {
-	local name
-	grep -rhoE '"SYMM_[A-Z0-9_]+"' src store | sort -u | tr -d '"' | while read -r name; do
-		grep -Eq "^\.It Ev (.* )?$name( |$)" man/symm.7 || echo "$name"
-	done
-}
-
 lint() {
 	local page
 	for page in "${pages[@]}"; do
@@ -71,7 +64,6 @@ is_empty "every page of section 3 is of an exported function" "$(pages_of_nothin
 is_empty "every alias leads to a page that names it" "$(aliases_broken)"
 is_empty "every page of section 3 has all sections" "$(sections_missing)"
 is_empty "every page is listed in man/local.mk" "$(not_in_local_mk)"
-is_empty "symm(7) tells of every variable that is read" "$(variables_missing)"
 if command -v "${MANDOC:-mandoc}" >/dev/null; then
 	is_empty "mandoc has no complaint" "$(lint 2>&1)"
 else

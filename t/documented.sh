@@ -1,0 +1,121 @@
+#!/bin/bash
+# Whatever is public is told in a man page: functions, macros, structs with their fields, enums, environment variables,
+# and what stands in Redis. Each check prints what it misses, so without any page each prints something: tested too.
+. "${top_srcdir:=.}/t/tap/tap.sh"
+cd "$top_srcdir" || exit 1
+
+shopt -s nullglob
+pages=$PWD/man
+headers=(include/symm/*.h include/symm/*.cuh)
+
+# Without comments, and with lines that end in a backslash joined.
+code_of() {
+	sed -z 's@/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/@@g; s@//[^\n]*@@g; s@\\\n@@g' "$1"
+}
+
+# missing LISTER MACROS [PAGE]: those words of the lister that no page (of this name, if given) has after such a macro.
+missing() {
+	local word files=("$pages"/${3:-*.[1-9]} /dev/null)
+	"$1" | sort -u | while read -r word; do
+		grep -Eqs -- "(^|[. ])($2) (.*[^A-Za-z0-9_-])?$word([^A-Za-z0-9_-]|$)" "${files[@]}" || echo "$word"
+	done
+}
+
+functions() {
+	local header
+	for header in "${headers[@]}"; do
+		code_of "$header" | grep -E '^[A-Za-z_].*\(' | grep -oE '\bsymm_[a-z0-9_]+\(' | tr -d '('
+	done | sort -u
+}
+
+macros() {
+	local header
+	for header in "${headers[@]}"; do
+		code_of "$header" | sed -n 's/^#[[:space:]]*define[[:space:]]*\(SYMM_[A-Z0-9_]*\).*/\1/p'
+	done | grep -Ev '(_H|_CUH|_API)$' | sort -u
+}
+
+enumerators() {
+	local header
+	for header in "${headers[@]}"; do
+		code_of "$header" | sed -n '/^enum symm_[a-z_]* {/,/^}/p' | sed '1d; /^enum/d' | grep -oE '\bSYMM_[A-Z0-9_]+'
+	done | sort -u
+}
+
+types() {
+	local header
+	for header in "${headers[@]}"; do
+		code_of "$header" | grep -oE '^(struct|enum) symm_[a-z0-9_]+( \{|;)' | tr -d '{;'
+	done | sort -u
+}
+
+# "STRUCT FIELD", one a line: the last word of a declarator, or the name in a pointer to a function.
+fields() {
+	local header
+	for header in "${headers[@]}"; do
+		code_of "$header" | awk '
+			/^struct symm_[a-z0-9_]+ \{/ { name = $2; next }
+			/^\}/ { name = "" }
+			!name { next }
+			{ line = line " " $0 }
+			/;[[:space:]]*$/ {
+				if (match(line, /\(\*[a-z0-9_]+\)/))
+					print name, substr(line, RSTART + 2, RLENGTH - 3)
+				else {
+					n = split(line, part, ",")
+					for (i = 1; i <= n; i++) {
+						sub(/[:\[;].*/, "", part[i])
+						if (match(part[i], /[A-Za-z0-9_]+[[:space:]]*$/))
+							print name, substr(part[i], RSTART)
+					}
+				}
+				line = ""
+			}'
+	done
+}
+
+# A field is in its struct as the page shows it, and told by .Fa or .It.
+fields_missing() {
+	local struct field page
+	while read -r struct field; do
+		for page in "$pages"/*.[37]; do
+			grep -q "^struct $struct {" "$page" && grep -Eq "^\.(It )?(Fa|Li) (.* )?$field( |$)" "$page" && continue 2
+		done
+		echo "$struct.$field"
+	done < <(fields)
+}
+
+# What a program or a script takes from its environment has a _ in its name, but for a few.
+variables() {
+	local readers=(src store kernels scripts/symmrun scripts/quickstart scripts/check)
+	[ ! -d python ] || readers+=(python)
+	grep -rhoE "[\"'][A-Z]+_[A-Z0-9_]+[\"']" src store python 2>/dev/null | tr -d "\"'"
+	grep -hoE '\b(SYMM|CUDA)_[A-Z0-9_]+|\bTMPDIR\b' "${readers[@]:3}" 2>/dev/null
+	printf '%s\n' RANK WORLD_SIZE LOCAL_RANK
+}
+
+keys() {
+	grep -zoE '(names|kinds)\[\] = \{[^}]*\}' store/keyspace.c | tr -d '\0' | grep -oE '"[a-z-]+"' | tr -d '"'
+	grep -hoE 'symm_call_[a-z]+_?key\([^"%]*"[a-z-]+"' store/*.c | grep -oE '"[a-z-]+"' | tr -d '"'
+}
+
+# The fields of the group, the parts of a member's line, and the events.
+key_parts() {
+	grep -hoE "'H[A-Z]+', group,[^)]*" store/lua/*.lua | grep -oE "'[a-z]+'" | tr -d "'"
+	sed -n '/^} fields\[\] = {/,/^};/s/^\t{ "\([a-z]*\)".*/\1/p' src/wire.c
+	grep -hoE "\bnote\('[a-z]+'" store/lua/*.lua | grep -oE "'[a-z]+'" | tr -d "'"
+}
+
+checks=("function:missing functions Nm|Fn|Fo" "macro:missing macros Dv|Er|Fn|Nm|Fo"
+	"enumerator:missing enumerators Dv|Er" "struct and enum:missing types Vt|Fn|Fa|Ft" "field:fields_missing"
+	"variable:missing variables Ev symm-environment.7" "Redis key:missing keys Li symm-keyspace.7"
+	"part of a Redis key:missing key_parts Li symm-keyspace.7")
+for check in "${checks[@]}"; do
+	is_empty "each ${check%%:*} is in a page" "$(${check#*:})"
+done
+pages=$(mktemp -d "${TMPDIR:-/tmp}/symm-documented.XXXXXX") || exit 1
+trap 'rm -rf "$pages"' EXIT
+for check in "${checks[@]}"; do
+	ok "without pages each ${check%%:*} is missed" test "$(${check#*:} | wc -l)" -ge 2
+done
+done_testing
