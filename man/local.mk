@@ -2,6 +2,8 @@ dist_man_MANS = \
 	man/symm-doctor.1 \
 	man/symm-environment.7 \
 	man/symm-errors.7 \
+	man/symm-examples.7 \
+	man/symm-fortran.7 \
 	man/symm-keyspace.7 \
 	man/symm-rendezvous.7 \
 	man/symm.1 \

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Whatever is public is told in a man page: functions, macros, structs with their fields, enums, environment variables,
 # and what stands in Redis. Each check prints what it misses, so without any page each prints something: tested too.
+# shellcheck disable=SC2317 # functions that the checks call
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
 
@@ -15,7 +16,8 @@ code_of() {
 
 # missing LISTER MACROS [PAGE]: those words of the lister that no page (of this name, if given) has after such a macro.
 missing() {
-	local word files=("$pages"/${3:-*.[1-9]} /dev/null)
+	local word files=("$pages"/*.[1-9] /dev/null)
+	[[ ! ${3-} ]] || files=("$pages/$3")
 	"$1" | sort -u | while read -r word; do
 		grep -Eqs -- "(^|[. ])($2) (.*[^A-Za-z0-9_-])?$word([^A-Za-z0-9_-]|$)" "${files[@]}" || echo "$word"
 	done
@@ -87,10 +89,9 @@ fields_missing() {
 
 # What a program or a script takes from its environment has a _ in its name, but for a few.
 variables() {
-	local readers=(src store kernels scripts/symmrun scripts/quickstart scripts/check)
-	[ ! -d python ] || readers+=(python)
-	grep -rhoE "[\"'][A-Z]+_[A-Z0-9_]+[\"']" src store python 2>/dev/null | tr -d "\"'"
-	grep -hoE '\b(SYMM|CUDA)_[A-Z0-9_]+|\bTMPDIR\b' "${readers[@]:3}" 2>/dev/null
+	grep -rhoE --include='*.[ch]' '"[A-Z]+_[A-Z0-9_]+"' src store | tr -d '"'
+	grep -hoE '\b(SYMM|CUDA)_[A-Z0-9_]+|\bTMPDIR\b' scripts/symmrun scripts/quickstart scripts/check
+	[ ! -d python ] || grep -rhoE --include='*.py' "environ.*[\"']SYMM_[A-Z0-9_]+" python | grep -oE 'SYMM_[A-Z0-9_]+'
 	printf '%s\n' RANK WORLD_SIZE LOCAL_RANK
 }
 

@@ -8,6 +8,7 @@ codes() {
 	sed -n '/^enum symm_error {/,/^}/s/^\t\(SYMM_[A-Z]*\) = \(-\?[0-9]*\).*/\2: \1/p' include/symm/symm.h
 }
 
+# shellcheck disable=SC2016 # expressions of sed
 # Each whole literal of the sources, joined where it is in several parts, as an expression for what it may print.
 # Those with little text of their own would fit anything.
 sentences() {

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The pages for a browser: all are there and in the index, every link leads somewhere, and each is well formed.
+# shellcheck disable=SC2317 # functions that passes calls
 . "${top_srcdir:=.}/t/tap/tap.sh"
 top_srcdir=$(cd "$top_srcdir" && pwd) || exit 1
 

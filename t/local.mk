@@ -128,11 +128,16 @@ dist_check_SCRIPTS += \
 	t/examples.sh \
 	t/exports.sh \
 	t/headers.sh \
-	t/numpy.sh \
 	t/html.sh \
+	t/numpy.sh \
 	t/pages.sh \
 	t/symmrun.sh \
 	t/tool.sh
+
+# Quoted by the pages, and installed beside them.
+examplesdir = $(docdir)/examples
+dist_examples_DATA = t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
+	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90
 
 EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/numpy.py t/tap/tap.sh
 
