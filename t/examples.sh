@@ -9,7 +9,7 @@
 #   .\" like              what such lines look like
 #   .\" not run: WHY
 #
-# shellcheck disable=SC2317 # functions that ok calls
+# shellcheck disable=SC2317,SC2016 # functions that ok calls; expressions of sed
 . "${top_srcdir:=.}/t/tap/tap.sh"
 
 source=$(cd "$top_srcdir" && pwd) && build=$(cd "${top_builddir:=.}" && pwd) || exit 1
@@ -126,7 +126,7 @@ run_block() { # DISPLAY
 	timeout --kill-after=5 $((60 * ${TAP_TIMEOUT_FACTOR:-1})) bash "$dir/block" >"$dir/printed" 2>&1
 	local status=$?
 	cat "$dir/printed"
-	return $status
+	return "$status"
 }
 
 test_block() { # DISPLAY NAME WHAT

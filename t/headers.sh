@@ -1,6 +1,6 @@
 #!/bin/bash
-# Every header compiles alone; the public ones as C99, C11 and C++ with all warnings; and symm.h tells configure's version.
-# shellcheck disable=SC2317 # functions that ok calls
+# Every header compiles alone; the public ones as C99 to C++20, by gcc and clang, alone and together, with all warnings;
+# and symm.h tells configure's version.
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
 
@@ -9,15 +9,38 @@ read -ra cppflags <<<"${SYMM_TEST_CPPFLAGS:-}"
 strict=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 public=include/symm/symm.h
 
-for header in include/symm/*.h; do
-	for standard in c99 c11 gnu17; do
-		ok "$header as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c "$header"
+# Users include them by their names; the order must not matter.
+installed() { # TAC-OR-CAT
+	printf '#include <%s>\n' include/symm/*.h | sed 's@<include/@<@' | "$1"
+}
+
+can() { # STANDARD LANGUAGE
+	type -P "${compiler[0]}" >/dev/null && echo | "${compiler[@]}" "-std=$1" -fsyntax-only -x "$2" - 2>/dev/null
+}
+
+test_standard() { # STANDARD LANGUAGE
+	local header compile=("${compiler[@]}" "-std=$1" "${strict[@]}" -Iinclude -x "$2")
+	for header in include/symm/*.h; do
+		ok "$header as $1 by ${compiler[0]}" "${compile[@]}" "$header"
 	done
-	for standard in c++11 c++20; do
-		if echo | "${cc[@]}" "-std=$standard" -fsyntax-only -x c++ - 2>/dev/null; then
-			ok "$header as $standard" "${cc[@]}" "-std=$standard" "${strict[@]}" -x c++ "$header"
+	ok "all together as $1 by ${compiler[0]}" "${compile[@]}" <(installed cat)
+	ok "and the other way round" "${compile[@]}" <(installed tac)
+}
+
+# What the library is built with, and the two that users have.
+compilers=("${cc[*]}")
+for name in gcc clang; do
+	[[ ${cc[0]##*/} == "$name"* || (${cc[0]##*/} == cc && $name == gcc) ]] || compilers+=("$name")
+done
+for name in "${compilers[@]}"; do
+	read -ra compiler <<<"$name"
+	for standard in c99 c11 gnu17 c++11 c++20; do
+		language=${standard//[0-9]/}
+		language=${language/gnu/c}
+		if can "$standard" "$language"; then
+			test_standard "$standard" "$language"
 		else
-			skip "$header as $standard" "no such compiler"
+			skip "headers as $standard by ${compiler[0]}" "no such compiler"
 		fi
 	done
 done
