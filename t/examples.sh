@@ -112,7 +112,7 @@ test_program() { # DISPLAY NAME
 }
 
 quote() { # DISPLAY FILE
-	diff "$1" "$source/$2" && cp "$1" "$dir/${2##*/}"
+	cp "$1" "$dir/${2##*/}" && diff "$1" "$source/$2"
 }
 
 # Exports last from one block to the next. What is printed goes to $dir/printed.
