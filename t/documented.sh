@@ -1,6 +1,7 @@
 #!/bin/bash
-# Whatever is public is told in a man page: functions, macros, structs with their fields, enums, environment variables,
-# and what stands in Redis. Each check prints what it misses, so without any page each prints something: tested too.
+# Whatever is public is told in a man page: functions, macros, structs with their fields, enumerators, environment
+# variables, and what stands in Redis. Each check prints what it misses, so without any page each prints something:
+# tested too.
 # shellcheck disable=SC2317 # functions that the checks call
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
@@ -30,6 +31,14 @@ functions() {
 	done | sort -u
 }
 
+# What namespace symm has, but for its details.
+device_names() {
+	[ -f include/symm/device.cuh ] || return
+	sed '/^namespace detail/,/^} \/\/ namespace detail/d' include/symm/device.cuh |
+		sed -nE 's/.*\bSYMM_FN(_BOTH)? .*\b([a-z_]+)\(.*/\2/p; s/^struct ([a-z_]+) \{.*/\1/p
+			s/^constexpr .* ([a-z_]+) =.*/\1/p; s/^typedef .* ([a-z_]+);/\1/p'
+}
+
 macros() {
 	local header
 	for header in "${headers[@]}"; do
@@ -40,14 +49,15 @@ macros() {
 enumerators() {
 	local header
 	for header in "${headers[@]}"; do
-		code_of "$header" | sed -n '/^enum symm_[a-z_]* {/,/^}/p' | sed '1d; /^enum/d' | grep -oE '\bSYMM_[A-Z0-9_]+'
-	done | sort -u
+		code_of "$header" | grep -zoE 'enum symm_[a-z_]+ \{[^}]*\}' | tr '\0' '\n' | grep -oE '\bSYMM_[A-Z0-9_]+'
+	done
 }
 
+# Those that are shown, and those of which a function of the library's takes or gives an address.
 types() {
 	local header
 	for header in "${headers[@]}"; do
-		code_of "$header" | grep -oE '^(struct|enum) symm_[a-z0-9_]+( \{|;)' | tr -d '{;'
+		code_of "$header" | grep -oE '^struct symm_[a-z0-9_]+ \{|^SYMM_API .*' | grep -oE 'struct symm_[a-z0-9_]+'
 	done | sort -u
 }
 
@@ -68,7 +78,7 @@ fields() {
 					for (i = 1; i <= n; i++) {
 						sub(/[:\[;].*/, "", part[i])
 						if (match(part[i], /[A-Za-z0-9_]+[[:space:]]*$/))
-							print name, substr(part[i], RSTART)
+							print name, substr(part[i], RSTART, RLENGTH)
 					}
 				}
 				line = ""
@@ -76,12 +86,21 @@ fields() {
 	done
 }
 
-# A field is in its struct as the page shows it, and told by .Fa or .It.
+# The synopsis of its page shows them as C++ does.
+device_names_missing() {
+	local name
+	device_names | sort -u | while read -r name; do
+		grep -Eqs "(^|[ *])${name}[(;]" "$pages/symm-device.7" || echo "$name"
+	done
+}
+
+# A field is told, as an argument or a variable, in a page that names its struct.
 fields_missing() {
 	local struct field page
 	while read -r struct field; do
 		for page in "$pages"/*.[37]; do
-			grep -q "^struct $struct {" "$page" && grep -Eq "^\.(It )?(Fa|Li) (.* )?$field( |$)" "$page" && continue 2
+			[[ $field == unused ]] && continue 2
+			grep -qw "struct $struct" "$page" && grep -Eq "^\.(It )?(Fa|Li|Va) (.* )?$field( |$)" "$page" && continue 2
 		done
 		echo "$struct.$field"
 	done < <(fields)
@@ -107,8 +126,9 @@ key_parts() {
 	grep -hoE "\bnote\('[a-z]+'" store/lua/*.lua | grep -oE "'[a-z]+'" | tr -d "'"
 }
 
-checks=("function:missing functions Nm|Fn|Fo" "macro:missing macros Dv|Er|Fn|Nm|Fo"
-	"enumerator:missing enumerators Dv|Er" "struct and enum:missing types Vt|Fn|Fa|Ft" "field:fields_missing"
+checks=("function:missing functions Nm|Fn|Fo" "name of device.cuh:device_names_missing"
+	"macro:missing macros Dv|Er|Fn|Nm|Fo"
+	"enumerator:missing enumerators Dv|Er" "struct:missing types Vt|Fn|Fa|Ft" "field:fields_missing"
 	"variable:missing variables Ev symm-environment.7" "Redis key:missing keys Li symm-keyspace.7"
 	"part of a Redis key:missing key_parts Li symm-keyspace.7")
 for check in "${checks[@]}"; do
