@@ -91,6 +91,7 @@ t_device_cuda_t_SOURCES = t/device_cuda.c t/device_help.h t/any_device.h
 t_device_host_t_SOURCES = t/device_host.c t/device_help.h t/any_device.h
 t_device_view_t_SOURCES = t/device_view.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_device_view_t_LDADD = t/libtap.a t/libkernels.a libsymm-internal.la
+EXTRA_DIST += t/device_header.cc t/device_user.cu t/examples/allgather_fused.cu t/nvrtc.c
 t_fake_t_SOURCES = t/fake.c t/fake/control.h
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
@@ -123,6 +124,7 @@ t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 
 dist_check_SCRIPTS += \
 	t/cuda.sh \
+	t/device_header.sh \
 	t/documented.sh \
 	t/errors.sh \
 	t/examples.sh \

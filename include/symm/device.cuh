@@ -343,13 +343,27 @@ SYMM_FN int failed(const device_view &view)
 namespace detail
 {
 
-/* By one thread. What has come counts even if a failure was seen first. */
+template <class Predicate> SYMM_FN bool spin(Predicate &arrived)
+{
+	for (uint32_t look = 0; look < SYMM_WAIT_SPINS; look++) {
+		if (arrived())
+			return true;
+		symm_wait_pause();
+	}
+	return false;
+}
+
+/* By one thread: like the library's waits it asks for failures and the time once it has lasted. What has come counts
+ * even if a failure was seen first. */
 template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Predicate &arrived, uint64_t timeout_ns)
 {
 	const symm_sync_place at = place(view);
-	const uint64_t start = symm_wait_clock();
+	uint64_t start;
 	int code = 0;
 
+	if (spin(arrived))
+		return 0;
+	start = symm_wait_clock();
 	for (uint32_t round = 0; !arrived(); round++) {
 		if (code != 0)
 			return code;

@@ -22,7 +22,6 @@ struct symm_sync_group;
 struct symm_device_view {
 	uint32_t version; /* SYMM_DEVICE_VIEW_VERSION */
 	int32_t rank, world_size;
-	uint32_t unused;
 	void *const *buffers;     /* [world_size]: each rank's block */
 	void *const *signal_pads; /* [world_size]: its signal pad, which belongs to users' kernels */
 	uint64_t buffer_size;     /* bytes of a block, as asked for */

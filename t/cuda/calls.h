@@ -35,17 +35,7 @@ struct test_exchange {
 	uint32_t blind;         /* 1: without barriers and signals: then words must be wrong */
 	uint64_t offset, timeout_ns;
 	uint32_t *wrong; /* one number: how many words were not what they should be */
-	int32_t *code;   /* one number: why it ended early, or 0 */
-};
-
-/* Barriers, and nothing between them. */
-struct test_barriers {
-	struct symm_device_view view;
-	uint32_t scope, rounds;
-	int32_t channel;
-	uint32_t unused;
-	uint64_t timeout_ns;
-	int32_t *code;
+	int32_t *code;   /* one number, 0 at first: why it ended early */
 };
 
 #ifdef __CUDACC__
@@ -96,16 +86,6 @@ SYMM_FN void test_call_share(const struct test_call *call, uint32_t thread)
 	for (uint32_t i = thread; i < call->threads; i++)
 		call->codes[i] = code;
 #endif
-}
-
-SYMM_FN void test_barriers_share(const struct test_barriers *b, uint32_t thread)
-{
-	int code = 0;
-
-	for (uint32_t round = 0; round < b->rounds && code == 0; round++)
-		code = TEST_PRIMITIVE(b, SYMM_SYNC_BARRIER, 0);
-	if (thread == 0)
-		*b->code = code;
 }
 
 /* Where `writer` writes in a round, in the block of `at`. */
@@ -174,8 +154,14 @@ SYMM_FN void test_exchange_share(const struct test_exchange *e, uint32_t thread,
 	}
 	if (wrong > 0)
 		test_add(e->wrong, wrong);
-	if (thread == 0)
+	if (thread == 0 && code != 0)
 		*e->code = code;
+}
+
+/* Bytes of a rank's block from e->offset on. */
+SYMM_FN_BOTH uint64_t test_exchange_bytes(const struct test_exchange *e)
+{
+	return 2 * (uint64_t)e->view.world_size * e->words * sizeof(uint64_t);
 }
 
 #endif

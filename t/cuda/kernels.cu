@@ -56,12 +56,14 @@ extern "C" __global__ void test_call(struct test_call call)
 	test_call_share(&call, threadIdx.x);
 }
 
+/* In the scope of a thread each goes its own way, on a channel and with words of its own. */
 extern "C" __global__ void test_exchange(struct test_exchange exchange)
 {
-	test_exchange_share(&exchange, threadIdx.x, blockDim.x);
-}
-
-extern "C" __global__ void test_barriers(struct test_barriers barriers)
-{
-	test_barriers_share(&barriers, threadIdx.x);
+	if (exchange.scope != TEST_THREAD) {
+		test_exchange_share(&exchange, threadIdx.x, blockDim.x);
+		return;
+	}
+	exchange.channel += threadIdx.x;
+	exchange.offset += threadIdx.x * test_exchange_bytes(&exchange);
+	test_exchange_share(&exchange, 0, 1);
 }

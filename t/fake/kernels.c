@@ -221,27 +221,14 @@ static void run_exchange(void *const *params)
 static void visit_exchange(void *const *params, fake_visitor *visitor, void *arg)
 {
 	const struct test_exchange *e = params[0];
-	size_t world = (size_t)e->view.world_size;
+	int world = e->view.world_size;
 
 	visit_words(e->view.sync, e->view.group, visitor, arg);
-	visitor(e->view.buffers, world * sizeof(void *), arg);
-	for (size_t peer = 0; peer < world; peer++)
-		visitor((char *)e->view.buffers[peer] + e->offset, 2 * world * e->words * sizeof(uint64_t), arg);
+	visitor(e->view.buffers, (size_t)world * sizeof(void *), arg);
+	for (int peer = 0; peer < world; peer++)
+		visitor((char *)e->view.buffers[peer] + e->offset, test_exchange_bytes(e), arg);
 	visitor(e->wrong, sizeof(*e->wrong), arg);
 	visitor(e->code, sizeof(*e->code), arg);
-}
-
-static void run_barriers(void *const *params)
-{
-	test_barriers_share(params[0], 0);
-}
-
-static void visit_barriers(void *const *params, fake_visitor *visitor, void *arg)
-{
-	const struct test_barriers *b = params[0];
-
-	visit_words(b->view.sync, b->view.group, visitor, arg);
-	visitor(b->code, sizeof(*b->code), arg);
 }
 
 #define ARGS sizeof(struct symm_sync_args)
@@ -263,7 +250,6 @@ static const struct CUfunc_st table[] = {
 	{ "test_litmus_read", run_litmus_read, visit_litmus, { sizeof(struct test_litmus) }, true },
 	{ "test_call", run_call, visit_call, { sizeof(struct test_call) }, true },
 	{ "test_exchange", run_exchange, visit_exchange, { sizeof(struct test_exchange) }, true },
-	{ "test_barriers", run_barriers, visit_barriers, { sizeof(struct test_barriers) }, true },
 };
 
 /* ---- tasks ---- */

@@ -1,0 +1,101 @@
+#!/bin/bash
+# symm/device.cuh: every compiler takes it, no kernel gets a stack or spills by it; and t/device_header.cc, which runs it
+# on the host device.
+# shellcheck disable=SC2317 # functions that ok calls
+. "${top_srcdir:=.}/t/tap/tap.sh"
+
+: "${top_builddir:=.}"
+read -ra cc <<<"${CC:-cc}"
+read -ra cflags <<<"${SYMM_TEST_CFLAGS:-}"
+user=$top_srcdir/t/device_user.cu
+include=-I$top_srcdir/include
+strict=(-Wall -Wextra -Wshadow -Wconversion -pedantic -Werror)
+library=$top_builddir/.libs
+PATH=$PATH:/usr/local/cuda/bin
+dir=$(mktemp -d "${TMPDIR:-/tmp}/symm-device.XXXXXX") || exit 1
+trap 'rm -rf "$dir"' EXIT
+
+# ---- C++ ----
+
+cxx() { # COMPILER STANDARD
+	"$1" -x c++ "-std=c++$2" "${strict[@]}" "$include" -fsyntax-only "$user"
+}
+
+found=
+for compiler in g++ clang++; do
+	for standard in 11 14 17 20; do
+		if type -P "$compiler" >/dev/null; then
+			ok "$compiler, C++$standard" cxx "$compiler" "$standard"
+		else
+			skip "$compiler, C++$standard" "no $compiler"
+		fi
+	done
+	# the sanitizers' runtime is that of the C compiler
+	[[ $found ]] || ! type -P "$compiler" >/dev/null || found=$compiler
+done
+[[ ${cc[0]} != *clang* ]] || found=clang++
+
+build() {
+	"$found" -std=c++11 -O2 -Wall -Wextra -Werror "${cflags[@]}" "$include" -iquote "$top_srcdir" -o "$dir/program" \
+		"$top_srcdir/t/device_header.cc" "$top_builddir/t/libtap.a" -L"$library" -Wl,-rpath,"$library" -lsymm -pthread
+}
+
+if type -P "${found:-none}" >/dev/null; then
+	ok "a program for the host device" build && ok "runs" "$dir/program"
+else
+	skip "a program for the host device" "no C++ compiler"
+fi
+
+# ---- nvcc ----
+
+# All architectures by one call; ptxas tells of each kernel. The PTX stays legible.
+nvcc_all() {
+	local arch options=(-gencode "arch=compute_90,code=compute_90")
+	for arch in 75 80 90 100; do
+		nvcc --list-gpu-code | grep -qx "sm_$arch" && options+=(-gencode "arch=compute_$arch,code=sm_$arch")
+	done
+	nvcc -std=c++11 "$include" "${options[@]}" -fatbin --no-compress -Xcompiler -Wall,-Wextra -Werror all-warnings -Xptxas -v \
+		-o "$dir/user.fatbin" "$user" >"$dir/ptxas" 2>&1 || { cat "$dir/ptxas"; return 1; }
+}
+
+# Every kernel was reported, and none has a stack or spills.
+is_lean() {
+	awk '/Compiling entry function/ { kernels++ }
+		/bytes stack frame/ { reported++; lean += /^ *0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads/ }
+		END { print kernels + 0, "kernels,", reported + 0, "reported,", lean + 0, "lean"
+			exit kernels == 0 || lean != kernels }' "$dir/ptxas"
+}
+
+# Of our kernels alone is it known that the next may begin early.
+leaves_next_alone() {
+	grep -q ld.acquire.sys "$dir/user.fatbin" && ! grep -q griddepcontrol "$dir/user.fatbin"
+}
+
+# What compilers for GPUs say does not depend on how the library is built and run.
+again=${SYMM_TEST_CFLAGS:-}${SYMM_HOST_STRICT:-}
+if [[ $again ]]; then
+	skip "compilers for GPUs" "they are asked in a plain build"
+	done_testing
+elif type -P nvcc >/dev/null; then
+	ok "nvcc, C++11" nvcc_all && ok "no stack, no spills" is_lean && ok "no early launch" leaves_next_alone
+	ok "the example" nvcc -std=c++11 -arch=sm_90 "$include" -Xcompiler -Wall,-Wextra -Werror all-warnings -cubin \
+		-o "$dir/example.cubin" "$top_srcdir/t/examples/allgather_fused.cu"
+else
+	skip "nvcc" "no nvcc"
+fi
+
+# ---- NVRTC ----
+
+nvrtc() {
+	"$dir/nvrtc" "$user" "$@" "$include"
+}
+
+ok "nvrtc.c" "${cc[@]}" -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$dir/nvrtc" "$top_srcdir/t/nvrtc.c" -ldl
+"$dir/nvrtc" "$user" >/dev/null 2>&1
+if (($? == 77)); then
+	skip "NVRTC" "no libnvrtc"
+else
+	ok "NVRTC, C++11, sm_75" nvrtc --gpu-architecture=sm_75 -std=c++11
+	ok "NVRTC, C++17, sm_90" nvrtc --gpu-architecture=sm_90 -std=c++17
+fi
+done_testing
