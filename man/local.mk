@@ -1,4 +1,5 @@
 dist_man_MANS = \
+	man/symm-device.7 \
 	man/symm-doctor.1 \
 	man/symm-environment.7 \
 	man/symm-errors.7 \
@@ -6,6 +7,7 @@ dist_man_MANS = \
 	man/symm-fortran.7 \
 	man/symm-keyspace.7 \
 	man/symm-rendezvous.7 \
+	man/symm-sync-words.7 \
 	man/symm.1 \
 	man/symm.7 \
 	man/symm_alloc.3 \
@@ -41,6 +43,7 @@ dist_man_MANS = \
 	man/symm_mem_buffer_size.3 \
 	man/symm_mem_buffers.3 \
 	man/symm_mem_buffers_dev.3 \
+	man/symm_mem_device_view.3 \
 	man/symm_mem_find.3 \
 	man/symm_mem_has_multicast.3 \
 	man/symm_mem_multicast.3 \
@@ -51,6 +54,7 @@ dist_man_MANS = \
 	man/symm_mem_signal_pad_size.3 \
 	man/symm_mem_signal_pads.3 \
 	man/symm_mem_signal_pads_dev.3 \
+	man/symm_mem_sync_words.3 \
 	man/symm_mem_world_size.3 \
 	man/symm_memset32.3 \
 	man/symm_memset32_on_stream.3 \

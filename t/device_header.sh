@@ -73,11 +73,21 @@ leaves_next_alone() {
 
 # What compilers for GPUs say does not depend on how the library is built and run.
 again=${SYMM_TEST_CFLAGS:-}${SYMM_HOST_STRICT:-}
+# As pasted from the page.
+page_example() {
+	awk '/^\.Bd -literal/ { inside = 1; text = ""; next }
+		/^\.Ed/ { if (inside && text ~ /__global__/) printf "%s", text; inside = 0 }
+		inside { text = text $0 "\n" }' "$top_srcdir/man/symm-device.7" >"$dir/page.cu"
+	grep -q __global__ "$dir/page.cu" &&
+		nvcc -std=c++11 -arch=sm_75 "$include" -Xcompiler -Wall,-Wextra -Werror all-warnings -cubin -o "$dir/page.cubin" "$dir/page.cu"
+}
+
 if [[ $again ]]; then
 	skip "compilers for GPUs" "they are asked in a plain build"
 	done_testing
 elif type -P nvcc >/dev/null; then
 	ok "nvcc, C++11" nvcc_all && ok "no stack, no spills" is_lean && ok "no early launch" leaves_next_alone
+	ok "the kernel in symm-device(7)" page_example
 	ok "the example" nvcc -std=c++11 -arch=sm_90 "$include" -Xcompiler -Wall,-Wextra -Werror all-warnings -cubin \
 		-o "$dir/example.cubin" "$top_srcdir/t/examples/allgather_fused.cu"
 else
