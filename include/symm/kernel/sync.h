@@ -337,8 +337,8 @@ SYMM_FN int symm_sync_await(struct symm_sync_call *c, uint32_t *blame)
 /* ---- the primitives: 0 or a negative code; for SYMM_SYNC_CLOSED, *blame has freed the allocation ---- */
 
 /* A call that has just begun to load what it needs: it waits for the words of [peer, end) in the channel's row. */
-SYMM_FN struct symm_sync_call symm_sync_call_of(const struct symm_sync_place *at, uint32_t op, uint32_t lanes,
-						uint32_t channel, uint64_t timeout_ns, uint32_t peer, uint32_t end)
+SYMM_FN_HOT struct symm_sync_call symm_sync_call_of(const struct symm_sync_place *at, uint32_t op, uint32_t lanes,
+						    uint32_t channel, uint64_t timeout_ns, uint32_t peer, uint32_t end)
 {
 	struct symm_sync_layout layout = symm_sync_layout_of(at->world_size);
 	struct symm_sync_call c;

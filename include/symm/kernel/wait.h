@@ -29,6 +29,8 @@
 
 #define SYMM_WAIT_BELLS 1        /* waiters sleep */
 #define SYMM_WAIT_GONE_IS_NEAR 1 /* looking who is gone costs no more than another load */
+/* Left to itself, a compiler makes calls of what a signal can do without. */
+#define SYMM_FN_HOT static inline __attribute__((always_inline))
 #define SYMM_FN_COLD static __attribute__((noinline, cold, unused))
 
 /* One thread makes a call. */

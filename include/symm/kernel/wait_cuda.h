@@ -15,6 +15,7 @@
 
 /* All in one piece: a function of its own would want a stack. */
 #define SYMM_FN_COLD SYMM_FN
+#define SYMM_FN_HOT SYMM_FN
 
 /* A warp makes a call, or one thread: `lanes` is 32 or 1, and the others' values are not asked for then. */
 #define SYMM_WAIT_LANES 32
