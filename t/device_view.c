@@ -4,7 +4,8 @@
 #include "cuda_help.h"
 #include "t/cuda/calls.h"
 
-#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 enum { WORLD = 2, BLOCK = 1 << 16, WORDS = 64, LAST = SYMM_CHANNELS - 1, WIDEST = 96 };
 
@@ -257,6 +258,33 @@ static int is_aborted(int rank, void *arg)
 	return stop(&r);
 }
 
+/* Rank 1 dies while a kernel of rank 0 waits for it without end. */
+static int outlives(int rank, void *arg)
+{
+	struct rank r;
+	int code;
+
+	(void)arg;
+	DO(start(rank, &r));
+	tap_rally(meeting, WORLD);
+	if (rank == 1)
+		raise(SIGKILL);
+	DO(call(&r, TEST_BLOCK, SYMM_SYNC_WAIT_SIGNAL, 4, SYMM_SYNC_FOREVER, &code));
+	CHECK(code == SYMM_EPEER, "%d", code);
+	BAD(symm_group_status(r.rig.group), SYMM_EPEER, "rank 1");
+	return stop(&r);
+}
+
+static void test_death(void)
+{
+	int pid[WORLD], status;
+
+	tap_ranks_start(WORLD, outlives, NULL, pid);
+	status = tap_wait(pid[1], 60);
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "rank 1 dies");
+	is_int(tap_wait(pid[0], 60), 0, "a kernel that waited for it ends");
+}
+
 /* ---- accesses by hand, by symm-sync-words(7) alone ---- */
 
 static uint64_t get(struct rank *r, uint64_t address)
@@ -401,5 +429,6 @@ int main(void)
 	meeting = tap_shared(sizeof(*meeting));
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tap_ranks(tests[i].name, WORLD, tests[i].fn, NULL, 60);
+	test_death();
 	return tap_done();
 }
