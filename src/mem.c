@@ -144,6 +144,8 @@ size_t symm_mem_signal_pad_size(struct symm_mem *handle)
 
 /* ---- for kernels ---- */
 
+_Static_assert(SYMM_DEVICE_VIEW_VERSION == SYMM_SYNC_VERSION, "users' kernels have the layout of the words in them");
+
 int symm_mem_device_view(struct symm_mem *handle, struct symm_device_view *out)
 {
 	int rc;
