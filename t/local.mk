@@ -91,7 +91,7 @@ t_device_cuda_t_SOURCES = t/device_cuda.c t/device_help.h t/any_device.h
 t_device_host_t_SOURCES = t/device_host.c t/device_help.h t/any_device.h
 t_device_view_t_SOURCES = t/device_view.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_device_view_t_LDADD = t/libtap.a t/libkernels.a libsymm-internal.la
-EXTRA_DIST += t/device_header.cc t/device_user.cu t/examples/allgather_fused.cu t/nvrtc.c
+EXTRA_DIST += t/device_header.cc t/device_user.cu t/nvrtc.c
 t_fake_t_SOURCES = t/fake.c t/fake/control.h
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
@@ -138,7 +138,7 @@ dist_check_SCRIPTS += \
 
 # Quoted by the pages, and installed beside them.
 examplesdir = $(docdir)/examples
-dist_examples_DATA = t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
+dist_examples_DATA = t/examples/allgather_fused.cu t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
 	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90
 
 EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/numpy.py t/tap/tap.sh
