@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every header compiles alone; the public ones as C99 to C++20, by gcc and clang, alone and together, with all warnings;
 # and symm.h tells configure's version.
+# shellcheck disable=SC2317 # functions that ok calls
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
 
