@@ -3,6 +3,7 @@
 #include "cuda_help.h"
 #include "symm/pool.h"
 #include "symm/tensor.h"
+#include "symm/view.h"
 
 #include <pthread.h>
 
@@ -149,6 +150,9 @@ static int make_memory(const struct caller *c, void **ptr, struct symm_mem **mem
 
 static int ask_memory(const struct caller *c, struct symm_mem *mem)
 {
+	struct symm_device_view view;
+	struct symm_sync_words words;
+
 	KEEPS(symm_mem_rank(mem), c->rank);
 	KEEPS(symm_mem_world_size(mem), WORLD);
 	SOME(symm_mem_buffer(mem, 1 - c->rank) != NULL);
@@ -160,6 +164,8 @@ static int ask_memory(const struct caller *c, struct symm_mem *mem)
 	SOME(symm_mem_signal_pads_dev(mem) != NULL);
 	SOME(symm_mem_buffer_size(mem) == 4096);
 	SOME(symm_mem_signal_pad_size(mem) > 0);
+	KEEPS(symm_mem_device_view(mem, &view), 0);
+	KEEPS(symm_mem_sync_words(mem, &words), 0);
 	KEEPS(symm_mem_has_multicast(mem), 0);
 	SOME(symm_mem_multicast(mem) == NULL);
 	KEEPS(symm_has_multicast_support("cuda:0"), 0);
