@@ -17,6 +17,7 @@ dist_man_MANS = \
 	man/symm_close.3 \
 	man/symm_context_local_rank.3 \
 	man/symm_context_rank.3 \
+	man/symm_context_stats.3 \
 	man/symm_context_world_size.3 \
 	man/symm_copy.3 \
 	man/symm_copy_on_stream.3 \
@@ -77,6 +78,8 @@ dist_man_MANS = \
 	man/symm_put_with_signal_on_stream.3 \
 	man/symm_rendezvous.3 \
 	man/symm_rendezvous_completed.3 \
+	man/symm_set_log.3 \
+	man/symm_set_trace.3 \
 	man/symm_stream_create.3 \
 	man/symm_stream_destroy.3 \
 	man/symm_stream_synchronize.3 \

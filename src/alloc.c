@@ -2,6 +2,7 @@
 
 #include "base.h"
 #include "fork.h"
+#include "trace.h"
 
 #include <search.h>
 #include <stdio.h>
@@ -72,6 +73,11 @@ struct view *symm_view_of(const struct alloc *alloc, const struct group *group)
 	while (view != NULL && view->group != group)
 		view = view->next;
 	return view;
+}
+
+struct alloc *symm_alloc_first(void)
+{
+	return allocs;
 }
 
 struct alloc *symm_alloc_of_group(const struct group *group)
@@ -150,6 +156,7 @@ static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, s
 		return symm_error(SYMM_EMISMATCH, "alloc_id %llu belongs to group %s, and group %s asks for it", id,
 				  alloc->group->name, group->name);
 	alloc->active = true;
+	symm_count(&group->context->stats.persistent_reuses, 1);
 	*ptr = alloc->ptr;
 	return 0;
 }
@@ -253,6 +260,7 @@ static int check(const struct group *group, size_t bytes, const struct symm_allo
 int symm_alloc(struct symm_group *handle, size_t bytes, const struct symm_alloc_options *options, void **ptr)
 {
 	static const struct symm_alloc_options defaults = SYMM_ALLOC_OPTIONS_INIT;
+	SYMM_TRACE("symm_alloc");
 	struct group *group;
 	int rc;
 

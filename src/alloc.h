@@ -48,8 +48,9 @@ struct view {
 	struct symm_sync *sync;
 	void **buffers_dev, **pads_dev; /* [world_size], for the user's kernels */
 	struct bell bell;
-	struct doing doing; /* standing: its blocking calls pass through */
-	struct view *next;  /* of the allocation */
+	struct doing doing;          /* standing: its blocking calls pass through */
+	struct symm_tickets tickets; /* owned by stats.c: as they were read last */
+	struct view *next;           /* of the allocation */
 };
 
 /* Guards the table, the lists of views, and all flags and references above. */
@@ -64,6 +65,8 @@ struct alloc *symm_alloc_find(const void *ptr, int *rc);
 struct alloc *symm_alloc_around(const void *ptr);
 /* With the lock held: the view of an allocation in a group (NULL: its own); NULL if there is none. */
 struct view *symm_view_of(const struct alloc *alloc, const struct group *group);
+/* With the lock held: all allocations of the process. */
+struct alloc *symm_alloc_first(void);
 /* With the lock held, the first or next allocation for which the group is the own one, or of which it has a view. */
 struct alloc *symm_alloc_of_group(const struct group *group);
 /* With the lock held: how many tensors there are of memory that goes with the group (NULL: any) of the context. */

@@ -205,6 +205,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 			told = true;
 			symm_group_tell_doing(await->context);
 		}
+		symm_count(&await->context->stats.polls, 1);
 		rc = symm_keyspace_poll(await->ks, await->seq, symm_await_store_deadline(await->ks, await->deadline),
 					verdict);
 		if (rc != 0)

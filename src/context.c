@@ -7,7 +7,9 @@
 #include "keyspace.h"
 #include "launch.h"
 #include "link.h"
+#include "log.h"
 #include "release.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,15 +165,46 @@ static void watch_exit(void)
 		atexit(at_exit);
 }
 
+static void log_open(const struct context *context, int64_t started)
+{
+	symm_log(SYMM_LOG_INFO, "open job=%s rank=%d world=%d device=%s store=%s ms=%.3f", context->job, context->rank,
+		 context->world_size, context->device_name, symm_store_name(context->store),
+		 (double)(symm_now() - started) / SYMM_NS_PER_MS);
+}
+
+static int open_with(const struct symm_options *options, struct context *context)
+{
+	int64_t started = symm_now();
+	const char *url;
+	int rc = configure(context, options, &url);
+
+	if (rc == 0)
+		rc = symm_log_hold();
+	if (rc != 0)
+		return rc;
+	rc = context_start(context, url);
+	if (rc != 0) {
+		symm_log(SYMM_LOG_INFO, "open job=%s rank=%d failed: %s", context->job, context->rank,
+			 symm_last_error());
+		symm_log_release();
+		return rc;
+	}
+	log_open(context, started);
+	return 0;
+}
+
 int symm_open(const struct symm_options *options, struct symm_context **out)
 {
 	static const struct symm_options defaults = SYMM_OPTIONS_INIT;
 	struct context *context;
-	const char *url;
 	int rc = symm_fork_check();
 
 	if (rc != 0)
 		return rc;
+	if (symm_log_here())
+		return symm_log_refuse("symm_open");
+	symm_trace_start();
+	SYMM_TRACE("symm_open");
 	if (out == NULL)
 		return symm_error(SYMM_EINVAL, "symm_open: context is NULL");
 	if (options == NULL)
@@ -183,9 +216,7 @@ int symm_open(const struct symm_options *options, struct symm_context **out)
 	if (context == NULL)
 		return symm_error(SYMM_ENOMEM, "symm_open: no memory");
 	watch_exit();
-	rc = configure(context, options, &url);
-	if (rc == 0)
-		rc = context_start(context, url);
+	rc = open_with(options, context);
 	if (rc != 0) {
 		free(context);
 		return symm_error_prefix(rc, "symm_open");
@@ -210,12 +241,15 @@ static int leave_groups(struct context *context, int64_t deadline)
 
 int symm_close(struct symm_context *handle)
 {
+	SYMM_TRACE("symm_close");
 	struct context *context;
 	int64_t deadline;
 	int rc;
 
 	if (handle == NULL)
 		return 0;
+	if (symm_log_here())
+		return symm_log_refuse("symm_close");
 	context = symm_handle_get_alone(handle, SYMM_HANDLE_CONTEXT, &rc);
 	if (context == NULL)
 		return symm_error_prefix(rc, "symm_close");
@@ -236,6 +270,8 @@ int symm_close(struct symm_context *handle)
 	symm_link_close();
 	symm_loop_put(context->loop);
 	symm_device_close(context->device);
+	symm_log(SYMM_LOG_INFO, "close job=%s rank=%d", context->job, context->rank);
+	symm_log_release();
 	free(context);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "doing.h"
 #include "error.h"
 #include "loop.h"
+#include "stats.h"
 #include "store.h"
 
 struct context {
@@ -19,8 +20,9 @@ struct context {
 	char job[SYMM_NAME_MAX + 1];
 	int rank, world_size, local_rank; /* SYMM_AUTO: unknown */
 	int64_t timeout_ms, lease_ms;
-	bool closing;        /* no new tensors; under the lock of memory, alloc.h */
-	struct doing *doing; /* owned by doing.c */
+	bool closing;            /* no new tensors; under the lock of memory, alloc.h */
+	struct doing *doing;     /* owned by doing.c */
+	struct symm_stats stats; /* but what is read elsewhere: stats.c; atomic */
 };
 
 /* The deadline of a call that starts now, whose timeout is timeout_ms, or by default otherwise_ms. SYMM_EINVAL for a

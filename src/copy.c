@@ -1,6 +1,9 @@
 /* copy.c: what moves data between blocks: ranges checked, then run now or enqueued on a stream. */
 #include "sync.h"
 
+#include "log.h"
+#include "trace.h"
+
 #include <inttypes.h>
 
 /* One end of a move: a place in a rank's block, or an address of the caller's. */
@@ -98,14 +101,18 @@ static int run(struct view *view, const struct request *r)
 
 static int move(struct symm_mem *handle, const struct request *r)
 {
+	SYMM_TRACE(r->call);
 	struct view *view;
 	int rc;
 
+	if (symm_log_here() && !r->where.on_stream)
+		return symm_log_refuse(r->call);
 	view = symm_view_get(handle, &rc);
 	if (view != NULL) {
 		rc = check(r);
 		if (rc == 0)
 			rc = run(view, r);
+		symm_count_end(&view->group->context->stats, rc);
 		symm_view_put(view);
 	}
 	return rc == 0 ? 0 : symm_error_prefix(rc, "%s", r->call);

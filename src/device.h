@@ -154,10 +154,10 @@ struct symm_device_ops {
 		      void (*failed)(void *arg), void *arg, uint64_t *count);
 	/* Does it now. *code: what the algorithm gave (0 or a negative code, no detail written), and for
 	 * SYMM_SYNC_CLOSED *peer, who has freed the allocation. Returns an error, its detail written, if the device
-	 * itself failed; SYMM_ETIMEDOUT: it has not come to it, but may still do so. *count: as for
-	 * launch, set in any case. */
+	 * itself failed; SYMM_ETIMEDOUT: it has not come to it, but may still do so. Set in any case: *count, as for
+	 * launch, and *waited_ns, how long the caller waited for peers, if that can be told: else, how long it took. */
 	int (*run)(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
-		   uint64_t *count);
+		   uint64_t *count, uint64_t *waited_ns);
 };
 
 struct symm_device {

@@ -42,11 +42,16 @@ int symm_fork_arm(void)
 	return rc;
 }
 
-int symm_fork_check(void)
+bool symm_fork_is_child(void)
 {
 	uint32_t *word = __atomic_load_n(&armed, __ATOMIC_ACQUIRE);
 
-	if (word != NULL && __atomic_load_n(word, __ATOMIC_RELAXED) == 0)
+	return word != NULL && __atomic_load_n(word, __ATOMIC_RELAXED) == 0;
+}
+
+int symm_fork_check(void)
+{
+	if (symm_fork_is_child())
 		return symm_error(SYMM_EFORK,
 				  "this process is a child of fork: symm works in the parent only, or after exec");
 	return 0;

@@ -139,8 +139,8 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 		return;
 	/* Deaths that follow a failure are no news. */
 	level = how == SYMM_GONE_DIED && symm_group_is_sound(group) ? SYMM_LOG_WARN : SYMM_LOG_INFO;
-	symm_log(level, "group %s: %s %s", group->name, symm_group_rank_name(group, rank, name, sizeof(name)),
-		 how == SYMM_GONE_DIED ? "died" : "left");
+	symm_log(level, "gone job=%s group=%s rank=%d peer=%d: %s %s", group->context->job, group->name, group->rank,
+		 rank, symm_group_rank_name(group, rank, name, sizeof(name)), how == SYMM_GONE_DIED ? "died" : "left");
 	ring(group);
 }
 
@@ -180,7 +180,8 @@ static bool fail_here(struct group *group, const struct symm_err *why, bool tell
 	if (first) {
 		group->failure = *why;
 		group->telling = tell;
-		symm_log(SYMM_LOG_WARN, "group %s failed: %s", group->name, why->text);
+		symm_log(SYMM_LOG_WARN, "failure job=%s group=%s rank=%d: %s", group->context->job, group->name,
+			 group->rank, why->text);
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-why->code, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&group->lock);
@@ -254,6 +255,7 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 	};
 	const char *op = record->op < 3 ? ops[record->op] : "work";
 	char me[128], peer[128], more[60] = "";
+	double seconds = (double)record->timeout_ns / 1e9;
 
 	symm_group_rank_name(group, group->rank, me, sizeof(me));
 	symm_group_rank_name(group, (int)record->peer, peer, sizeof(peer));
@@ -268,9 +270,12 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 	else if (record->code == SYMM_EPEER && record->peer < (uint32_t)group->world_size)
 		symm_err_set(why, record->code, "%s: %s on channel %u cannot meet %s, which %s%s", me, op,
 			     record->channel, peer, ways[symm_group_gone(group, (int)record->peer)], more);
+	else if (record->code == SYMM_ETIMEDOUT)
+		symm_err_set(why, record->code, "%s: %s on channel %u timed out waiting for %s, after %.3g s%s", me, op,
+			     record->channel, peer, seconds, more);
 	else
-		symm_err_set(why, record->code, "%s: %s on channel %u %s %s%s", me, op, record->channel,
-			     record->code == SYMM_ETIMEDOUT ? "timed out waiting for" : "failed with", peer, more);
+		symm_err_set(why, record->code, "%s: %s on channel %u failed with %s%s", me, op, record->channel, peer,
+			     more);
 }
 
 /* Why the group failed, from the record if nobody has told better; false: not known yet. A record that only says that a

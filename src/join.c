@@ -10,6 +10,7 @@
 #include "handle.h"
 #include "log.h"
 #include "multicast.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,16 @@ static int await_seal(struct joining *j)
 	return why.code != 0 ? withdraw(j, &why) : 0;
 }
 
+static void log_end(const struct joining *j, int rc)
+{
+	int64_t took = symm_now() - j->started;
+
+	symm_count(&j->context->stats.collective_ns, (uint64_t)took);
+	symm_log(SYMM_LOG_INFO, "join job=%s group=%s rank=%d world=%d generation=%lld ms=%.3f%s%s", j->context->job,
+		 j->name, j->self.rank, j->join.world, (long long)j->answer.generation.number,
+		 (double)took / SYMM_NS_PER_MS, rc == 0 ? "" : " failed: ", rc == 0 ? "" : symm_last_error());
+}
+
 static int join(struct joining *j, struct group **group)
 {
 	struct doing doing;
@@ -276,9 +287,7 @@ static int join(struct joining *j, struct group **group)
 	if (rc == 0)
 		rc = await_seal(j);
 	symm_doing_end(&doing);
-	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, generation %lld, after %.3f ms: %s", j->self.rank, j->name,
-		 (long long)j->answer.generation.number, (double)(symm_now() - j->started) / SYMM_NS_PER_MS,
-		 rc == 0 ? "all have joined" : symm_last_error());
+	log_end(j, rc);
 	if (rc != 0)
 		return rc;
 	rc = symm_group_make(j->context, j->name, &j->ks, &j->self, j->join.world, j->answer.generation.number,
@@ -342,16 +351,19 @@ int symm_join(struct context *context, const char *name, int rank, int world_siz
 	j.join.ranks = ranks;
 	j.join.look_first = world_size > 1;
 	symm_random(&j.join.fresh, sizeof(j.join.fresh));
-	return join(&j, group);
+	return symm_count_end(&context->stats, join(&j, group));
 }
 
 int symm_group_join(struct symm_context *handle, const char *name, int rank, int world_size, int64_t timeout_ms,
 		    struct symm_group **out)
 {
+	SYMM_TRACE("symm_group_join");
 	struct context *context;
 	struct group *group;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_group_join");
 	if (name == NULL || out == NULL)
 		return symm_error(SYMM_EINVAL, "symm_group_join: name and group may not be NULL");
 	context = symm_handle_get(handle, SYMM_HANDLE_CONTEXT, &rc);

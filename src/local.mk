@@ -43,18 +43,27 @@ libsymm_internal_la_SOURCES = \
 	src/mem.c \
 	src/memory.c src/memory.h \
 	src/multicast.c src/multicast.h \
+	src/nvtx.h \
 	src/pool.c src/pool.h \
 	src/reach.c src/reach.h \
 	src/release.c src/release.h \
 	src/rendezvous.c \
 	src/roster.c src/roster.h \
+	src/stats.c src/stats.h \
 	src/stream.c src/stream.h \
 	src/subgroup.c \
 	src/sync.c src/sync.h \
 	src/tensor.c \
+	src/trace.c src/trace.h \
 	src/view.c src/view.h \
 	src/watch.c src/watch.h \
 	src/wire.c src/wire.h
+
+if NVTX
+libsymm_internal_la_SOURCES += src/nvtx.c
+else
+libsymm_internal_la_SOURCES += src/nonvtx.c
+endif
 
 lib_LTLIBRARIES += libsymm.la
 libsymm_la_SOURCES =

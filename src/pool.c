@@ -2,6 +2,8 @@
 
 #include "base.h"
 #include "handle.h"
+#include "log.h"
+#include "trace.h"
 #include "release.h"
 #include "view.h"
 
@@ -124,10 +126,13 @@ static int pool_create(struct group *group, size_t bytes, const struct symm_allo
 int symm_pool_create(struct symm_group *handle, size_t bytes, const struct symm_alloc_options *options,
 		     int64_t timeout_ms, struct symm_pool **pool)
 {
+	SYMM_TRACE("symm_pool_create");
 	static const struct symm_alloc_options defaults = SYMM_ALLOC_OPTIONS_INIT;
 	struct group *group;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_pool_create");
 	if (pool == NULL)
 		return symm_error(SYMM_EINVAL, "symm_pool_create: pool is NULL");
 	group = symm_group_get(handle, &rc);
@@ -140,10 +145,13 @@ int symm_pool_create(struct symm_group *handle, size_t bytes, const struct symm_
 
 int symm_pool_destroy(struct symm_pool *handle)
 {
+	SYMM_TRACE("symm_pool_destroy");
 	struct pool *pool;
 	void *ptr;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_pool_destroy");
 	if (handle == NULL)
 		return 0;
 	pool = symm_handle_get_closed(handle, SYMM_HANDLE_POOL, &rc);
@@ -202,6 +210,7 @@ static int alloc_piece(struct symm_pool *handle, struct heap_piece *piece, void 
 
 int symm_pool_alloc(struct symm_pool *pool, size_t bytes, void **ptr)
 {
+	SYMM_TRACE("symm_pool_alloc");
 	struct heap_piece piece = { .bytes = bytes };
 	int rc = alloc_piece(pool, &piece, ptr);
 
@@ -210,6 +219,7 @@ int symm_pool_alloc(struct symm_pool *pool, size_t bytes, void **ptr)
 
 int symm_pool_alloc_persistent(struct symm_pool *pool, size_t bytes, uint64_t alloc_id, void **ptr)
 {
+	SYMM_TRACE("symm_pool_alloc_persistent");
 	struct heap_piece piece = { .bytes = bytes, .persistent = true, .id = alloc_id };
 	int rc = alloc_piece(pool, &piece, ptr);
 
@@ -229,6 +239,7 @@ static int offset_of(const struct pool *pool, const void *ptr, size_t *offset)
 
 int symm_pool_free(struct symm_pool *handle, void *ptr)
 {
+	SYMM_TRACE("symm_pool_free");
 	struct heap_piece piece;
 	struct pool *pool;
 	int rc;
@@ -341,9 +352,12 @@ static int check_in_turn(struct pool *pool, int64_t timeout_ms)
 
 int symm_pool_check(struct symm_pool *handle, int64_t timeout_ms)
 {
+	SYMM_TRACE("symm_pool_check");
 	struct pool *pool;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_pool_check");
 	pool = pool_get(handle, &rc);
 	if (pool == NULL)
 		return symm_error_prefix(rc, "symm_pool_check");

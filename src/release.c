@@ -5,6 +5,7 @@
 #include "handle.h"
 #include "log.h"
 #include "pool.h"
+#include "trace.h"
 #include "view.h"
 
 /* With the memory lock held for writing. */
@@ -54,6 +55,7 @@ static void free_views(struct alloc *alloc)
 		symm_handle_get_closed(group->handle, SYMM_HANDLE_GROUP, &rc);
 		symm_memory_write();
 		alloc->views = view->next;
+		symm_stats_keep(view);
 		symm_memory_unlock();
 		symm_view_free(view);
 		symm_group_put(group);
@@ -200,10 +202,13 @@ static int give_up(void *ptr, const struct symm_pool *pool)
 
 int symm_free(void *ptr)
 {
+	SYMM_TRACE("symm_free");
 	int rc = symm_fork_check();
 
 	if (ptr == NULL || rc != 0)
 		return rc;
+	if (symm_log_here())
+		return symm_log_refuse("symm_free");
 	rc = give_up(ptr, NULL);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_free");
 }
@@ -236,6 +241,8 @@ int symm_mem_release(struct symm_mem *handle)
 
 	if (handle == NULL)
 		return 0;
+	if (symm_log_here())
+		return symm_log_refuse("symm_mem_release");
 	view = symm_handle_get_closed(handle, SYMM_HANDLE_MEM, &rc);
 	if (view == NULL)
 		return symm_error_prefix(rc, "symm_mem_release");
@@ -359,6 +366,7 @@ static int drop_view(struct view *view, int64_t deadline)
 		symm_handle_retire(view->handle, 0);
 		symm_memory_write();
 		view_unlink(view);
+		symm_stats_keep(view);
 		symm_memory_unlock();
 		symm_view_free(view);
 	}
@@ -427,12 +435,14 @@ static int leave(struct group *group, int64_t deadline)
 	symm_handle_put(handle);
 	symm_arena_unref(group->arena);
 	symm_handle_free(handle);
+	symm_log(SYMM_LOG_INFO, "leave job=%s group=%s rank=%d", group->context->job, group->name, group->rank);
 	symm_group_unmake(group, symm_now() + group->ks.lease_ms * SYMM_NS_PER_MS);
 	return 0;
 }
 
 int symm_group_leave(struct symm_group *handle)
 {
+	SYMM_TRACE("symm_group_leave");
 	struct symm_context *context;
 	struct group *group;
 	int64_t deadline;
@@ -440,6 +450,8 @@ int symm_group_leave(struct symm_group *handle)
 
 	if (handle == NULL)
 		return 0;
+	if (symm_log_here())
+		return symm_log_refuse("symm_group_leave");
 	group = symm_handle_get_alone(handle, SYMM_HANDLE_GROUP, &rc);
 	if (group == NULL)
 		return symm_error_prefix(rc, "symm_group_leave");

@@ -12,6 +12,7 @@
 #include "handle.h"
 #include "log.h"
 #include "reach.h"
+#include "trace.h"
 #include "view.h"
 
 #include <stdio.h>
@@ -47,6 +48,21 @@ static void log_step(const struct meeting *m, const char *step)
 	symm_log(SYMM_LOG_DEBUG, "rank %d, group %s, rendezvous %llu, after %.3f ms: %s", m->group->rank,
 		 m->group->name, (unsigned long long)m->turn.seq,
 		 (double)(symm_now() - m->await.started) / SYMM_NS_PER_MS, step);
+}
+
+/* why: NULL if it is done. */
+static void log_end(const struct meeting *m, const struct symm_err *why)
+{
+	const struct group *group = m->group;
+	struct symm_stats *stats = &group->context->stats;
+	int64_t took = symm_now() - m->await.started;
+
+	symm_count(why == NULL ? &stats->rendezvous_done : &stats->rendezvous_failed, 1);
+	symm_count(&stats->collective_ns, (uint64_t)took);
+	symm_log(SYMM_LOG_INFO, "rendezvous job=%s group=%s rank=%d seq=%llu bytes=%zu ms=%.3f%s%s",
+		 group->context->job, group->name, group->rank, (unsigned long long)m->turn.seq,
+		 m->alloc != NULL ? m->alloc->bytes : 0, (double)took / SYMM_NS_PER_MS,
+		 why == NULL ? "" : " failed: ", why == NULL ? "" : why->text);
 }
 
 /* ---- prepare ---- */
@@ -242,8 +258,8 @@ static int meet(struct meeting *m, struct symm_mem **mem)
 		rc = symm_error(SYMM_EPROTO,
 				"the store has a rendezvous %llu of group %s that is ready without this rank",
 				(unsigned long long)m->turn.seq, m->group->name);
-	log_step(m, rc != 0 ? symm_last_error() : verdict.what == SYMM_VERDICT_READY ? "ready" : verdict.text);
 	if (rc == 0 && verdict.what == SYMM_VERDICT_READY) {
+		log_end(m, NULL);
 		*mem = keep(m);
 		return 0;
 	}
@@ -252,6 +268,7 @@ static int meet(struct meeting *m, struct symm_mem **mem)
 		symm_err_take(&why, rc);
 	else
 		symm_err_set(&why, verdict.code, "%s", verdict.text);
+	log_end(m, &why);
 	unwind(m);
 	/* Whoever has voted and cannot learn the verdict: it may be "ready" for others. */
 	if (rc == SYMM_ESTORE || rc == SYMM_EAUTH || (rc != 0 && m->await.voting))
@@ -370,10 +387,13 @@ static struct group *group_of(const void *ptr, struct symm_group *handle, int *r
 
 int symm_rendezvous(void *ptr, struct symm_group *handle, int64_t timeout_ms, struct symm_mem **mem)
 {
+	SYMM_TRACE("symm_rendezvous");
 	struct group *group;
 	struct symm_mem *found;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_rendezvous");
 	if (mem == NULL)
 		return symm_error(SYMM_EINVAL, "symm_rendezvous: mem is NULL");
 	group = group_of(ptr, handle, &rc);
@@ -383,9 +403,11 @@ int symm_rendezvous(void *ptr, struct symm_group *handle, int64_t timeout_ms, st
 	if (found != NULL) {
 		*mem = found;
 		rc = 0;
+		symm_count(&group->context->stats.rendezvous_cached, 1);
 	} else {
 		rc = symm_alloc_meet(group, ptr, 0, timeout_ms, mem);
 	}
+	symm_count_end(&group->context->stats, rc);
 	symm_group_put(group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_rendezvous");
 }

@@ -3,6 +3,8 @@
 
 #include "base.h"
 #include "handle.h"
+#include "log.h"
+#include "trace.h"
 
 #include <stdlib.h>
 
@@ -92,10 +94,13 @@ int symm_stream_create(struct symm_context *handle, void **out)
 
 int symm_stream_synchronize(void *handle, int64_t timeout_ms)
 {
+	SYMM_TRACE("symm_stream_synchronize");
 	struct stream *stream;
 	int64_t deadline;
 	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_stream_synchronize");
 	stream = symm_handle_get(handle, SYMM_HANDLE_STREAM, &rc);
 	if (stream == NULL)
 		return symm_error_prefix(rc, "symm_stream_synchronize");

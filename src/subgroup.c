@@ -3,6 +3,8 @@
 #include "base.h"
 #include "handle.h"
 #include "join.h"
+#include "log.h"
+#include "trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -159,8 +161,12 @@ static int join(struct symm_group *handle, const char *name, const struct list *
 int symm_group_join_ranks(struct symm_group *parent, const char *name, const int *ranks, int n, int64_t timeout_ms,
 			  struct symm_group **group)
 {
+	SYMM_TRACE("symm_group_join_ranks");
 	const struct list list = { ranks, n };
-	int rc = join(parent, name, &list, timeout_ms, group);
+	int rc;
 
+	if (symm_log_here())
+		return symm_log_refuse("symm_group_join_ranks");
+	rc = join(parent, name, &list, timeout_ms, group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_group_join_ranks");
 }

@@ -2,7 +2,9 @@
 #include "sync.h"
 
 #include "base.h"
+#include "log.h"
 #include "stream.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +51,10 @@ static int enqueue(struct view *view, struct symm_sync_op *op, void *stream)
 		return rc;
 	op->crowded = group->roster->n - group->foreign > 1;
 	rc = device->ops->launch(device, raw, op, failed, view, &count);
-	if (rc == 0)
+	if (rc == 0) {
 		__atomic_fetch_add(&view->launched, count, __ATOMIC_RELAXED);
+		symm_count(&group->context->stats.enqueued, 1);
+	}
 	symm_stream_unhold(held);
 	return rc;
 }
@@ -92,8 +96,8 @@ int symm_sync_run(struct view *view, struct symm_sync_op *op, struct where where
 	static const char *const names[] = { "barrier",  "put_signal",  "wait_signal",    "copy",
 					     "memset32", "write_value", "put_with_signal" };
 	struct symm_device *device = view->alloc->block->device;
+	uint64_t count, waited_ns;
 	uint32_t peer = 0;
-	uint64_t count;
 	int rc, code;
 
 	op->sync = view->sync;
@@ -104,9 +108,11 @@ int symm_sync_run(struct view *view, struct symm_sync_op *op, struct where where
 	if (where.on_stream)
 		return enqueue(view, op, where.stream);
 	symm_doing_pass(&view->doing, names[op->kind], op->channel);
-	rc = device->ops->run(device, op, &code, &peer, &count);
+	rc = device->ops->run(device, op, &code, &peer, &count, &waited_ns);
 	if (count > 0)
 		__atomic_fetch_add(&view->launched, count, __ATOMIC_RELAXED);
+	if (waited_ns > 0)
+		symm_count(&view->group->context->stats.waited_ns, waited_ns);
 	symm_doing_pass(&view->doing, NULL, 0);
 	if (rc == SYMM_ETIMEDOUT)
 		return give_up(view, names[op->kind], op->channel);
@@ -119,10 +125,14 @@ int symm_sync_run(struct view *view, struct symm_sync_op *op, struct where where
 static int synchronise(struct symm_mem *handle, int kind, int peer, int channel, int64_t timeout_ms, struct where where,
 		       const char *call)
 {
+	SYMM_TRACE(call);
 	struct symm_sync_op op;
+	struct view *view;
 	int rc;
-	struct view *view = symm_view_get(handle, &rc);
 
+	if (symm_log_here() && !where.on_stream)
+		return symm_log_refuse(call);
+	view = symm_view_get(handle, &rc);
 	if (view == NULL)
 		return symm_error_prefix(rc, "%s", call);
 	op.kind = kind;
@@ -132,6 +142,7 @@ static int synchronise(struct symm_mem *handle, int kind, int peer, int channel,
 		rc = symm_group_check(view->group);
 	if (rc == 0)
 		rc = symm_sync_run(view, &op, where);
+	symm_count_end(&view->group->context->stats, rc);
 	symm_view_put(view);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "%s", call);
 }

@@ -184,6 +184,7 @@ int symm_view_close(struct view *view, unsigned own, int64_t deadline)
 	rc = await_work(view, deadline);
 	if (rc != 0)
 		return rc;
+	symm_stats_read(view);
 	/* Peers hear it after what streams still had for them. Who has failed says so to the end: peers that wait
 	 * shall hear of the failure, and not of what followed it. */
 	for (int rank = 0; rank < view->group->world_size; rank++)

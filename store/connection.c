@@ -107,6 +107,7 @@ static void back_off(struct symm_store *store)
 {
 	forget_addresses(store);
 	store->state = SYMM_CONNECTION_BACKOFF;
+	symm_requests_delayed(store);
 	symm_timer_set(&store->timer, symm_jitter(store->backoff));
 	store->backoff = store->backoff * 2 < SYMM_BACKOFF_MAX ? store->backoff * 2 : SYMM_BACKOFF_MAX;
 }
@@ -123,6 +124,7 @@ static void ready(struct symm_store *store)
 	evtimer_del(&store->timer);
 	forget_addresses(store);
 	__atomic_store_n(&store->unbroken_since, symm_now(), __ATOMIC_RELAXED);
+	__atomic_fetch_add(&store->connects, 1, __ATOMIC_RELAXED);
 	symm_log(SYMM_LOG_INFO, "%s: connected", store->url.name);
 	symm_requests_flush(store);
 }

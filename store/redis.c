@@ -130,6 +130,14 @@ const char *symm_store_name(const struct symm_store *store)
 	return store->url.name;
 }
 
+struct symm_store_counts symm_store_counts(const struct symm_store *store)
+{
+	uint64_t connects = __atomic_load_n(&store->connects, __ATOMIC_RELAXED);
+
+	return (struct symm_store_counts){ .commands = __atomic_load_n(&store->commands, __ATOMIC_RELAXED),
+					   .reconnects = connects > 0 ? connects - 1 : 0 };
+}
+
 int64_t symm_store_unbroken_since(struct symm_store *store)
 {
 	return __atomic_load_n(&store->unbroken_since, __ATOMIC_RELAXED);

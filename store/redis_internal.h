@@ -86,6 +86,8 @@ struct symm_store {
 	int64_t unbroken_since; /* atomic */
 	bool closing;           /* atomic */
 	bool roused;            /* atomic: symm_store_rouse is at it */
+	uint64_t commands;      /* sent; atomic, like the next */
+	uint64_t connects;      /* greeted */
 	char *text;             /* the URL as it was given: what users share a store by */
 	int users;              /* under the lock of the list */
 	LIST_ENTRY(symm_store) entry;
@@ -96,6 +98,8 @@ struct symm_store {
 	struct event alarm; /* at the earliest deadline, or when the oldest in flight has been away for too long */
 	int64_t alarm_at;   /* INT64_MAX: off */
 	bool paused;        /* the server is busy: nothing takes off until the connection's timer rings */
+	bool answered;      /* a request of ours, once */
+	int64_t told;       /* when the log was told last that nothing is answered yet */
 	int64_t pause;      /* the last one's length */
 
 	/* the connection */
@@ -127,6 +131,8 @@ void symm_requests_flush(struct symm_store *store);
 void symm_requests_land(struct symm_store *store);
 /* A reply to the oldest in flight; taken over. */
 void symm_requests_reply(struct symm_store *store, struct symm_reply *reply);
+/* The server is not to be had now. Until it has answered for the first time, the log tells now and then. */
+void symm_requests_delayed(struct symm_store *store);
 /* Finishes all requests with err. */
 void symm_requests_fail(struct symm_store *store, const struct symm_err *err);
 

@@ -1,5 +1,7 @@
 #include "redis_internal.h"
 
+#include "log.h"
+
 #include <event2/bufferevent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,8 @@
 #define SLOW (1000 * SYMM_NS_PER_MS)
 /* A connection whose oldest request waits longer than this is given up. */
 #define STALLED (5000 * SYMM_NS_PER_MS)
+/* Who waits for the first answer hears so often why. */
+#define PROGRESS (5000 * SYMM_NS_PER_MS)
 /* Alarms are not finer than this: ten thousand deadlines a microsecond apart are one scan. */
 #define ALARM_GRAIN SYMM_NS_PER_MS
 
@@ -209,6 +213,7 @@ static void take_off(struct symm_store *store, struct symm_request *request, int
 	size_t written = write_now(store, &request->wire);
 
 	request->sent = now;
+	__atomic_fetch_add(&store->commands, 1, __ATOMIC_RELAXED);
 	TAILQ_INSERT_TAIL(&store->flying, request, entry);
 	if (written < request->wire.length)
 		bufferevent_write(store->bev, request->wire.bytes + written, request->wire.length - written);
@@ -263,6 +268,21 @@ void symm_request_submit(void *arg)
 		symm_connection_want(store);
 }
 
+void symm_requests_delayed(struct symm_store *store)
+{
+	const struct symm_request *oldest = TAILQ_FIRST(&store->waiting);
+	int64_t now = symm_now();
+
+	if (store->answered || oldest == NULL)
+		return;
+	if (now - oldest->made < PROGRESS || now - store->told < PROGRESS)
+		return;
+	store->told = now;
+	symm_log(SYMM_LOG_WARN, "cannot reach %s yet: %s (trying for %.0f s)", store->url.name,
+		 store->cause[0] != '\0' ? store->cause : symm_connection_doing(store),
+		 (double)(now - oldest->made) / 1e9);
+}
+
 /* ---- replies ---- */
 
 static void pause_store(struct symm_store *store)
@@ -270,6 +290,7 @@ static void pause_store(struct symm_store *store)
 	if (store->paused)
 		return;
 	store->paused = true;
+	symm_requests_delayed(store);
 	symm_timer_set(&store->timer, symm_jitter(store->pause));
 	store->pause = store->pause * 2 < SYMM_BACKOFF_MAX ? store->pause * 2 : SYMM_BACKOFF_MAX;
 }
@@ -339,6 +360,7 @@ void symm_requests_reply(struct symm_store *store, struct symm_reply *reply)
 	}
 	if (error == NULL) {
 		store->cause[0] = '\0';
+		store->answered = true;
 		store->pause = SYMM_BACKOFF_MIN;
 	}
 	if (request->finished != NULL)

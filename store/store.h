@@ -19,6 +19,11 @@ int symm_store_open(struct symm_loop *loop, const char *url, int64_t deadline, s
 /* The last user's closes the connection; what is not answered finishes with SYMM_ESTALE. Not on the loop thread. NULL
  * is fine. */
 void symm_store_close(struct symm_store *store);
+/* What has been sent to the server so far, and how often a connection was made again after the first. Any thread. */
+struct symm_store_counts {
+	uint64_t commands, reconnects;
+};
+struct symm_store_counts symm_store_counts(const struct symm_store *store);
 /* The URL without user, password and key options. */
 const char *symm_store_name(const struct symm_store *store);
 /* Since when (symm_now) the connection has been unbroken and has answered within a second; INT64_MAX while there is

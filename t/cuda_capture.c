@@ -112,6 +112,18 @@ static int blocking_round(const struct rank *r, int channel, int round)
 	return 0;
 }
 
+/* Each round counts, whoever made it. */
+static int check_counts(const struct rank *r, uint64_t n)
+{
+	struct symm_stats stats = SYMM_STATS_INIT;
+
+	GOOD(symm_context_stats(r->rig.context, &stats));
+	CHECK(stats.barriers == n && stats.signals_put == n && stats.signals_waited == n, "%llu, %llu, %llu, not %llu",
+	      (unsigned long long)stats.barriers, (unsigned long long)stats.signals_put,
+	      (unsigned long long)stats.signals_waited, (unsigned long long)n);
+	return 0;
+}
+
 static int replay(int rank, void *arg)
 {
 	struct rank r;
@@ -141,6 +153,7 @@ static int replay(int rank, void *arg)
 		CU(cu->cuGraphLaunch(exec, stream));
 	CU(cu->cuStreamSynchronize(stream));
 	DO(check_round(&r, 0, 7));
+	DO(check_counts(&r, (uint64_t)(rounds(1500) + rounds(1500) / 8 + rounds(300))));
 	CU(cu->cuGraphExecDestroy(exec));
 	CU(cu->cuStreamDestroy(stream));
 	return end(&r);
@@ -235,6 +248,7 @@ static int is_capturing(const struct busy *b)
 static int busy_with_memory(const struct busy *b, struct symm_group *group)
 {
 	const struct rank *r = b->r;
+	struct symm_stats stats = SYMM_STATS_INIT;
 	struct symm_mem *mem;
 	uint64_t word = 7, got = 0;
 	void *ptr;
@@ -248,6 +262,7 @@ static int busy_with_memory(const struct busy *b, struct symm_group *group)
 	CHECK(got == 7);
 	VALID(symm_put_signal(mem, r->peer, 1, 0));
 	VALID(symm_wait_signal(mem, r->peer, 1, 0));
+	VALID(symm_context_stats(r->rig.context, &stats));
 	VALID(symm_mem_release(mem));
 	VALID(symm_free(ptr));
 	return 0;

@@ -85,6 +85,8 @@ static int open_and_join(struct caller *c)
 	options.device = device;
 	options.url = "unix:///nowhere";
 	options.timeout_ms = 50;
+	KEEPS(symm_set_log(SYMM_AUTO, NULL, NULL), 0);
+	KEEPS(symm_set_trace(NULL, NULL, NULL), 0);
 	KEEPS(symm_open(&options, &c->context), SYMM_ESTORE);
 	options.url = redis.url;
 	options.timeout_ms = 20000;
@@ -97,6 +99,7 @@ static int open_and_join(struct caller *c)
 
 static int query(const struct caller *c)
 {
+	struct symm_stats stats = SYMM_STATS_INIT;
 	struct symm_group *found;
 
 	KEEPS(symm_context_rank(c->context), c->rank);
@@ -110,6 +113,7 @@ static int query(const struct caller *c)
 	SOME(symm_group_name(c->group) != NULL);
 	SOME(symm_group_store(c->group) != NULL);
 	KEEPS(symm_group_status(c->group), 0);
+	KEEPS(symm_context_stats(c->context, &stats), 0);
 	return 0;
 }
 

@@ -170,9 +170,9 @@ static inline int launched(void *stream, const struct symm_sync_op *op)
 /* What the algorithm gave, or the device's error. */
 static inline int ran(const struct symm_sync_op *op)
 {
-	uint64_t count;
+	uint64_t count, waited_ns;
 	uint32_t peer;
-	int code, rc = ops->run(device, op, &code, &peer, &count);
+	int code, rc = ops->run(device, op, &code, &peer, &count, &waited_ns);
 
 	return rc != 0 ? rc : code;
 }

@@ -31,6 +31,7 @@ c_tests = \
 	t/leaks.t \
 	t/link.t \
 	t/link_raw.t \
+	t/log.t \
 	t/loop.t \
 	t/memory.t \
 	t/multicast.t \
@@ -42,6 +43,7 @@ c_tests = \
 	t/restart.t \
 	t/signals.t \
 	t/span.t \
+	t/stats.t \
 	t/store.t \
 	t/store_fake.t \
 	t/subgroup.t \
@@ -49,6 +51,7 @@ c_tests = \
 	t/sync_tsan.t \
 	t/tensor.t \
 	t/tensor_ends.t \
+	t/trace.t \
 	t/url.t \
 	t/watch.t \
 	t/wire.t
@@ -97,6 +100,9 @@ t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
 t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h t/any_device.h
+# Its clock can be set.
+t_log_t_SOURCES = t/log.c t/ask.h t/rig.h t/any_device.h
+t_log_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_now
 t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h t/any_device.h
 t_pads_t_SOURCES = t/pads.c t/ask.h t/rig.h t/any_device.h
 # The places at which its ranks die or stop.
@@ -118,6 +124,8 @@ t_subgroup_t_SOURCES = t/subgroup.c t/ask.h t/rig.h t/any_device.h
 t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h t/any_device.h
 t_tensor_t_SOURCES = t/tensor.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
 t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
+t_stats_t_SOURCES = t/stats.c t/ask.h t/rig.h t/any_device.h
+t_trace_t_SOURCES = t/trace.c t/nvtx/tool.h t/ask.h t/rig.h t/any_device.h
 t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
@@ -182,6 +190,7 @@ device_tests = \
 	t/faults.t \
 	t/group.t \
 	t/leaks.t \
+	t/log.t \
 	t/memory.t \
 	t/pads.t \
 	t/pool.t \
@@ -189,9 +198,11 @@ device_tests = \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \
+	t/stats.t \
 	t/subgroup.t \
 	t/tensor.t \
 	t/tensor_ends.t \
+	t/trace.t \
 	t/watch.t
 check-fake:
 	SYMM_DEVICE=cuda SYMM_LIBCUDA='$(abs_top_builddir)/t/fake/libcuda.so.1' SYMM_REQUIRE_GPU=1 SYMM_FAKE_SEED=1 \

@@ -75,6 +75,21 @@ SYMM_API const char *symm_version(void);
 /* 1 once the process is in exit(), else 0. */
 SYMM_API int symm_is_finalizing(void);
 
+/* ---- the log ---- */
+
+enum symm_log_level { SYMM_LOG_ERROR, SYMM_LOG_WARN, SYMM_LOG_INFO, SYMM_LOG_DEBUG };
+
+/* From now on the process logs up to that level (SYMM_AUTO: what SYMM_LOG says), and gives each line to fn, without its
+ * end, on a thread that symm keeps for that while a context is open; NULL: to stderr. On that thread, calls that wait are
+ * SYMM_EDEADLK. When it returns, the function before has been given its last line. */
+SYMM_API int symm_set_log(int level, void (*fn)(void *arg, int level, const char *line), void *arg);
+
+/* ---- tracing ---- */
+
+/* From now on each call that waits, enqueues or allocates is between begin, with its name, a static string, and end, both
+ * on its own thread. Both NULL: no more. When it returns, the functions before have been called for the last time. */
+SYMM_API int symm_set_trace(void (*begin)(void *arg, const char *call), void (*end)(void *arg), void *arg);
+
 /* ---- contexts ---- */
 
 struct symm_options {
@@ -103,6 +118,35 @@ SYMM_API int symm_close(struct symm_context *context);
 SYMM_API int symm_context_rank(struct symm_context *context);
 SYMM_API int symm_context_world_size(struct symm_context *context);
 SYMM_API int symm_context_local_rank(struct symm_context *context);
+
+/* What a context has done since it was opened; what says "now" tells of the moment. See
+ * symm_context_stats(3). */
+struct symm_stats {
+	size_t size;                /* sizeof(struct symm_stats) */
+	uint64_t rendezvous_done;   /* that met peers */
+	uint64_t rendezvous_failed; /* the same */
+	uint64_t rendezvous_cached; /* calls of symm_rendezvous that were a look-up */
+	uint64_t collective_ns;     /* nanoseconds in symm_group_join and in rendezvous that were none */
+	uint64_t allocations;       /* now */
+	uint64_t allocated_bytes;   /* now: the memory that they take, with signal pads and rounding */
+	uint64_t mapped_bytes;      /* now: blocks of other processes that are mapped here, each once a symm_mem */
+	uint64_t persistent_reuses; /* allocations that came from the cache */
+	uint64_t barriers;          /* begun: by calls that wait, on streams and in graphs */
+	uint64_t signals_put;       /* likewise */
+	uint64_t signals_waited;    /* likewise: waits for a signal */
+	uint64_t enqueued;          /* calls of _on_stream functions that enqueued something */
+	uint64_t waited_ns;         /* nanoseconds in barriers and signals that had to wait, of calls that wait */
+	uint64_t timeouts;          /* calls that ended with SYMM_ETIMEDOUT */
+	uint64_t polls;             /* questions to the store whether a collective is decided */
+	uint64_t store_commands;    /* sent to Redis, by all contexts of the process with the same URL */
+	uint64_t store_reconnects;  /* connections to it made again, likewise */
+};
+#define SYMM_STATS_INIT                                                                                                \
+	{                                                                                                              \
+		sizeof(struct symm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                           \
+	}
+/* Fills *stats, whose size says how much of it there is. Waits for nobody. */
+SYMM_API int symm_context_stats(struct symm_context *context, struct symm_stats *stats);
 
 /* ---- groups ---- */
 

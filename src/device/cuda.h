@@ -122,8 +122,8 @@ void symm_cuda_errands_end(struct cuda_device *device);
 int symm_cuda_clear(struct symm_device *device, void *address, size_t bytes);
 int symm_cuda_write(struct symm_device *device, void *dst, const void *src, size_t bytes);
 int symm_cuda_read(struct symm_device *device, void *dst, const void *src, size_t bytes);
-int symm_cuda_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
-		  uint64_t *count);
+int symm_cuda_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer, uint64_t *count,
+		  uint64_t *waited_ns);
 
 /* ---- cuda_stream.c ---- */
 

@@ -294,8 +294,8 @@ static int await(const struct cuda_device *device, const struct errand *errand, 
 			continue;
 		if (now > deadline)
 			return symm_error(SYMM_ETIMEDOUT,
-					  "cuda:%d has not begun the work: is it full of other kernels?",
-					  device->ordinal);
+					  "cuda:%d has not begun the work after %.3g s: is it full of other kernels?",
+					  device->ordinal, (double)(now - start) / 1e9);
 		result = device->api->cuStreamQuery(errand->stream);
 		if (is_done(errand))
 			break;
@@ -349,13 +349,16 @@ static int run_transfer(struct symm_device *device, const struct symm_sync_op *o
 	return transfer(device, copy, "copy", op->dst, op->src, op->bytes);
 }
 
-int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *code, uint32_t *peer, uint64_t *count)
+int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *code, uint32_t *peer, uint64_t *count,
+		  uint64_t *waited_ns)
 {
 	struct cuda_device *device = cuda_device(base);
+	int64_t start = symm_now();
 	struct cuda_scope scope;
 	int rc, kind = op->kind;
 
 	*count = 0;
+	*waited_ns = 0;
 	if (op->kind == SYMM_OP_COPY || op->kind == SYMM_OP_FILL) {
 		rc = run_transfer(base, op);
 		if (rc == 0)
@@ -372,5 +375,6 @@ int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *
 	if (rc == 0)
 		rc = run_sync(device, op, kind, code, peer, count);
 	symm_cuda_leave(device, &scope);
+	*waited_ns = (uint64_t)(symm_now() - start);
 	return rc;
 }

@@ -1,6 +1,10 @@
 /* The host device's memory: sealed memfds, mapped into reserved addresses. symm_phys is the fd. */
 #include "host.h"
 
+/* How long this thread has waited in its present call. */
+static _Thread_local uint64_t metered_ns __attribute__((tls_model("initial-exec")));
+#define SYMM_WAIT_METER(ns) (metered_ns += (ns))
+
 #include "error.h"
 #include "kernels/payload.h"
 #include "log.h"
@@ -340,15 +344,17 @@ static int host_write(struct symm_device *device, void *dst, const void *src, si
 
 static int host_read(struct symm_device *device, void *dst, const void *src, size_t bytes)
 {
-	uint64_t word;
+	const bool words = (uintptr_t)src % sizeof(uint64_t) == 0 && bytes % sizeof(uint64_t) == 0;
 
 	(void)device;
-	if (is_word(src, bytes)) {
-		word = __atomic_load_n((const uint64_t *)src, __ATOMIC_ACQUIRE);
-		memcpy(dst, &word, sizeof(word));
-	} else {
-		memcpy(dst, src, bytes);
+	for (size_t at = 0; words && at < bytes; at += sizeof(uint64_t)) {
+		uint64_t word =
+			__atomic_load_n((const uint64_t *)(const void *)((const char *)src + at), __ATOMIC_ACQUIRE);
+
+		memcpy((char *)dst + at, &word, sizeof(word));
 	}
+	if (!words)
+		memcpy(dst, src, bytes);
 	return 0;
 }
 
@@ -397,10 +403,15 @@ int symm_host_run(struct symm_device *device, const struct symm_sync_op *op, int
 
 /* Nothing is under way when it returns. */
 static int host_run(struct symm_device *device, const struct symm_sync_op *op, int *code, uint32_t *peer,
-		    uint64_t *count)
+		    uint64_t *count, uint64_t *waited_ns)
 {
+	int rc;
+
 	*count = 0;
-	return symm_host_run(device, op, code, peer);
+	metered_ns = 0;
+	rc = symm_host_run(device, op, code, peer);
+	*waited_ns = metered_ns;
+	return rc;
 }
 
 const struct symm_device_ops symm_device_host = {

@@ -5,6 +5,7 @@
 #include "json.h"
 #include "keyspace.h"
 #include "launch.h"
+#include "nvtx.h"
 #include "tool.h"
 #include "wire.h"
 
@@ -228,6 +229,15 @@ static void print_host(const struct info *info)
 	printf("memfd        %s\n", info->memfd_errno == 0 ? "works (needs no /dev/shm)" : strerror(info->memfd_errno));
 }
 
+static const char *nvtx_text(void)
+{
+	if (!symm_nvtx_built)
+		return "not built in: configure found no nvtx3/nvToolsExt.h";
+	return symm_nvtx_start()
+		       ? "ranges in domain symm, for the tool that is loaded"
+		       : "ranges in domain symm, for a tool that NVTX_INJECTION64_PATH names: there is none now";
+}
+
 static void print_text(const struct info *info)
 {
 	printf("symm         %s, ABI %d\n", symm_version(), SYMM_ABI);
@@ -238,6 +248,7 @@ static void print_text(const struct info *info)
 	printf("links        abstract sockets%s%s\n",
 	       info->link_dir != NULL ? ", and paths in " : "; SYMM_LINK_DIR is not set",
 	       info->link_dir != NULL ? info->link_dir : "");
+	printf("nvtx         %s\n", nvtx_text());
 	print_limit("open files", &info->nofile);
 	print_limit("locked bytes", &info->memlock);
 	print_launch(info);
@@ -328,6 +339,7 @@ static void print_json(const struct info *info)
 	json_limit(&json, "nofile", &info->nofile);
 	json_limit(&json, "memlock", &info->memlock);
 	symm_json_close(&json, '}');
+	symm_json_text(&json, "nvtx", !symm_nvtx_built ? "absent" : symm_nvtx_start() ? "attached" : "idle");
 	json_launch(&json, info);
 	symm_json_open(&json, "wrong", '[');
 	for (int i = 0; i < info->n_wrong; i++)

@@ -54,9 +54,10 @@ struct symm_sync_record {
 	uint32_t op; /* SYMM_SYNC_BARRIER, ... */
 	uint32_t channel;
 	uint32_t peer; /* the first rank that was waited for and had not come, or the one that died, left or failed */
-	uint32_t missing; /* how many had not come (barrier) */
-	int32_t code;     /* negative SYMM code */
-	uint32_t heard;   /* 1: peer is not missing, it told that the group has failed; why, it tells the host */
+	uint32_t missing;    /* how many had not come (barrier) */
+	int32_t code;        /* negative SYMM code */
+	uint32_t heard;      /* 1: peer is not missing, it told that the group has failed; why, it tells the host */
+	uint64_t timeout_ns; /* the call's */
 };
 
 /* What host and kernels tell each other of a group: each word has one writer. */

@@ -151,7 +151,7 @@ SYMM_FN bool symm_sync_poison(struct symm_sync_group *group, const struct symm_s
 /* Fails the group from within a call, unless it has failed already; returns the code that stands. */
 SYMM_FN int symm_sync_fail(const struct symm_sync_call *c, uint32_t blame, uint32_t missing, int code)
 {
-	struct symm_sync_record record = { c->op, c->channel, blame, missing, code, 0 };
+	struct symm_sync_record record = { c->op, c->channel, blame, missing, code, 0, c->timeout_ns };
 	uint32_t first = 0;
 
 	record.heard = code == SYMM_SYNC_GONE && symm_sync_state(c, blame) == SYMM_STATE_FAILED;
@@ -323,7 +323,7 @@ SYMM_FN bool symm_sync_spin(struct symm_sync_call *c, uint32_t looks)
 }
 
 /* 0 once all have come, and what they published before can be read. */
-SYMM_FN int symm_sync_await(struct symm_sync_call *c, uint32_t *blame)
+SYMM_FN int symm_sync_await_unmetered(struct symm_sync_call *c, uint32_t *blame)
 {
 	int code;
 
@@ -331,6 +331,22 @@ SYMM_FN int symm_sync_await(struct symm_sync_call *c, uint32_t *blame)
 		return 0;
 	code = symm_sync_await_long(c, blame);
 	symm_fence_acquire();
+	return code;
+}
+
+/* To look at the clock takes as long as the shortest waits. */
+SYMM_FN int symm_sync_await(struct symm_sync_call *c, uint32_t *blame)
+{
+	uint64_t start;
+	int code;
+
+	if (!SYMM_WAIT_METERED)
+		return symm_sync_await_unmetered(c, blame);
+	if (symm_sync_spin(c, SYMM_WAIT_GLANCE))
+		return 0;
+	start = symm_wait_clock();
+	code = symm_sync_await_unmetered(c, blame);
+	SYMM_WAIT_METER(symm_wait_clock() - start);
 	return code;
 }
 

@@ -102,6 +102,14 @@ static inline uint64_t symm_wait_clock(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+/* Who defines SYMM_WAIT_METER(ns) before including this is told how long each wait lasted that a glance did not end. */
+#ifdef SYMM_WAIT_METER
+#define SYMM_WAIT_METERED 1
+#else
+#define SYMM_WAIT_METERED 0
+#define SYMM_WAIT_METER(ns) ((void)(ns))
+#endif
+
 /* Between the store that sleepers wait for and the look at their bell. */
 static inline void symm_bell_fence(void)
 {

@@ -10,6 +10,8 @@
 #define SYMM_WAIT_LOOKS 50
 #define SYMM_WAIT_BELLS 0
 #define SYMM_WAIT_GLANCE 0
+#define SYMM_WAIT_METERED 0
+#define SYMM_WAIT_METER(ns) ((void)(ns))
 #define SYMM_WAIT_YIELDS 0
 #define SYMM_WAIT_GONE_IS_NEAR 0 /* mirror->gone is the host's memory */
 

@@ -1,0 +1,332 @@
+/* What a context counts: symm_context_stats. */
+#include "ask.h"
+#include "rig.h"
+
+#include <pthread.h>
+
+#define RANKS 2
+#define BYTES 4096
+
+static struct tap_redis redis;
+static int *rally;
+
+static int stats_of(const struct rig *rig, struct symm_stats *stats)
+{
+	*stats = (struct symm_stats)SYMM_STATS_INIT;
+	return symm_context_stats(rig->context, stats);
+}
+
+/* The field has that value. */
+#define COUNTED(rig, field, expected)                                                                                  \
+	do {                                                                                                           \
+		struct symm_stats stats_;                                                                              \
+		GOOD(stats_of((rig), &stats_));                                                                        \
+		CHECK(stats_.field == (expected), "%llu, not %llu", (unsigned long long)stats_.field,                  \
+		      (unsigned long long)(expected));                                                                 \
+	} while (0)
+
+static int arguments(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1 };
+	struct symm_stats stats = { .size = 8, .barriers = 77 };
+
+	(void)arg;
+	BAD(symm_context_stats(NULL, &(struct symm_stats)SYMM_STATS_INIT), SYMM_EINVAL, "not a symm_context");
+	GOOD(rig_open(&rig, rank));
+	BAD(symm_context_stats(rig.context, NULL), SYMM_EINVAL, "stats is NULL");
+	BAD(symm_context_stats(rig.context, &stats), SYMM_EINVAL, "stats.size is 8, not");
+	CHECK(stats.barriers == 77);
+	GOOD(stats_of(&rig, &stats));
+	CHECK(stats.size == sizeof(stats) && stats.barriers == 0 && stats.rendezvous_done == 0);
+	CHECK(stats.store_commands > 0 && stats.store_reconnects == 0);
+	GOOD(symm_close(rig.context));
+	BAD(stats_of(&rig, &stats), SYMM_ESTALE, "symm_context_stats: ");
+	return 0;
+}
+
+/* ---- memory ---- */
+
+/* What the rank has of memory of its own and of peers. */
+static int memory_is(const struct rig *rig, uint64_t allocations, uint64_t reuses)
+{
+	struct symm_stats stats;
+
+	GOOD(stats_of(rig, &stats));
+	CHECK(stats.allocations == allocations, "%llu", (unsigned long long)stats.allocations);
+	CHECK(stats.persistent_reuses == reuses, "%llu", (unsigned long long)stats.persistent_reuses);
+	CHECK((stats.allocated_bytes > allocations * BYTES) == (allocations > 0));
+	/* The ranks are processes, so each maps the block of the other. */
+	CHECK(stats.mapped_bytes == stats.allocated_bytes);
+	return 0;
+}
+
+static int memory(int rank, void *arg)
+{
+	struct symm_alloc_options options = SYMM_ALLOC_OPTIONS_INIT;
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_mem *mem, *again, *kept;
+	void *ptr, *persistent;
+
+	(void)arg;
+	options.persistent = 1;
+	options.alloc_id = 9;
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
+	COUNTED(&rig, rendezvous_done, 1);
+	GOOD(symm_rendezvous(ptr, NULL, 0, &again));
+	COUNTED(&rig, rendezvous_cached, 1);
+	COUNTED(&rig, rendezvous_done, 1);
+	GOOD(symm_mem_release(again));
+	GOOD(symm_alloc(rig.group, BYTES, &options, &persistent));
+	GOOD(symm_rendezvous(persistent, NULL, 0, &kept));
+	if (memory_is(&rig, 2, 0) != 0)
+		return 1;
+	GOOD(symm_mem_release(kept));
+	GOOD(symm_free(persistent));
+	GOOD(symm_alloc(rig.group, BYTES, &options, &persistent));
+	if (memory_is(&rig, 2, 1) != 0)
+		return 1;
+	GOOD(symm_mem_release(mem));
+	GOOD(symm_free(ptr));
+	if (memory_is(&rig, 1, 1) != 0)
+		return 1;
+	return symm_close(rig.context);
+}
+
+/* The ranks ask for other sizes. */
+static int mismatch(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_mem *mem;
+	void *ptr;
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(symm_alloc(rig.group, rank == 0 ? BYTES : 2 * BYTES, NULL, &ptr));
+	BAD(symm_rendezvous(ptr, NULL, 0, &mem), SYMM_EMISMATCH, "size");
+	COUNTED(&rig, rendezvous_failed, 1);
+	COUNTED(&rig, rendezvous_done, 0);
+	COUNTED(&rig, mapped_bytes, 0);
+	return symm_close(rig.context);
+}
+
+/* ---- synchronisation ---- */
+
+static int sync_is(const struct rig *rig, uint64_t barriers, uint64_t signals, uint64_t enqueued)
+{
+	COUNTED(rig, barriers, barriers);
+	COUNTED(rig, signals_put, signals);
+	COUNTED(rig, signals_waited, signals);
+	COUNTED(rig, enqueued, enqueued);
+	return 0;
+}
+
+/* On two channels, by calls that wait and calls that enqueue. */
+static int synchronise(struct symm_mem *mem, int peer, void *stream, int n)
+{
+	for (int i = 0; i < n; i++) {
+		GOOD(symm_barrier(mem, i % 2, 0));
+		GOOD(symm_put_signal(mem, peer, 31, 0));
+		GOOD(symm_wait_signal(mem, peer, 31, 0));
+		GOOD(symm_barrier_on_stream(mem, 5, 0, stream));
+		GOOD(symm_put_signal_on_stream(mem, peer, 6, 0, stream));
+		GOOD(symm_wait_signal_on_stream(mem, peer, 6, 0, stream));
+	}
+	GOOD(symm_stream_synchronize(stream, 0));
+	return 0;
+}
+
+/* Each thing is counted once, and what a symm_mem has counted stays when it goes. */
+static int work(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	uint64_t n = (uint64_t)rounds(20);
+	struct symm_mem *mem, *other;
+	void *ptr, *second, *stream;
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
+	GOOD(rig_memory(&rig, BYTES, &second, &other));
+	GOOD(symm_stream_create(rig.context, &stream));
+	if (synchronise(mem, 1 - rank, stream, (int)n) != 0 || sync_is(&rig, 2 * n, 2 * n, 3 * n) != 0)
+		return 1;
+	if (synchronise(other, 1 - rank, stream, (int)n) != 0 || sync_is(&rig, 4 * n, 4 * n, 6 * n) != 0)
+		return 1;
+	GOOD(symm_put_on_stream(mem, rank, 0, symm_mem_buffer(mem, rank), 64, stream));
+	GOOD(symm_stream_synchronize(stream, 0));
+	GOOD(symm_mem_release(mem));
+	GOOD(symm_free(ptr));
+	if (sync_is(&rig, 4 * n, 4 * n, 6 * n + 1) != 0)
+		return 1;
+	GOOD(symm_stream_destroy(stream));
+	GOOD(symm_group_leave(rig.group));
+	if (sync_is(&rig, 4 * n, 4 * n, 6 * n + 1) != 0)
+		return 1;
+	return symm_close(rig.context);
+}
+
+/* Who comes first has waited, who comes last has not. */
+static int waits(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_stats before, after;
+	struct symm_mem *mem;
+	double waited, start;
+	void *ptr;
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
+	GOOD(symm_barrier(mem, 0, 0));
+	GOOD(stats_of(&rig, &before));
+	CHECK(before.collective_ns > 0);
+	tap_rally(rally, RANKS);
+	start = seconds_now();
+	if (rank == 1)
+		nap_ms(200);
+	GOOD(symm_barrier(mem, 0, 0));
+	start = seconds_now() - start;
+	GOOD(stats_of(&rig, &after));
+	waited = (double)(after.waited_ns - before.waited_ns) / 1e9;
+	if (rank == 0)
+		CHECK(waited > 0.15 && waited <= start, "%.3f s of %.3f", waited, start);
+	else
+		CHECK(waited < 0.15, "%.3f s of %.3f", waited, start);
+	return symm_close(rig.context);
+}
+
+static int times_out(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_stats stats;
+	struct symm_mem *mem;
+	void *ptr;
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
+	if (rank == 0)
+		BAD(symm_wait_signal(mem, 1, 3, 100), SYMM_ETIMEDOUT, ", after 0.1 s");
+	tap_rally(rally, RANKS);
+	COUNTED(&rig, timeouts, rank == 0);
+	GOOD(stats_of(&rig, &stats));
+	CHECK(rank != 0 || stats.waited_ns > 90000000, "%llu ns", (unsigned long long)stats.waited_ns);
+	GOOD(symm_close(rig.context));
+	GOOD(rig_open(&rig, rank));
+	BAD(symm_group_join(rig.context, rank == 0 ? "alone0" : "alone1", 0, 2, 100, &rig.group), SYMM_ETIMEDOUT,
+	    "timed out");
+	COUNTED(&rig, timeouts, 1);
+	GOOD(stats_of(&rig, &stats));
+	CHECK(stats.polls > 2, "%llu", (unsigned long long)stats.polls);
+	CHECK(stats.collective_ns >= 100000000, "%llu", (unsigned long long)stats.collective_ns);
+	return symm_close(rig.context);
+}
+
+/* ---- the store ---- */
+
+static int reconnects(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1 };
+	struct symm_stats before, after;
+	double start = seconds_now();
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(stats_of(&rig, &before));
+	CHECK(before.store_reconnects == 0);
+	ask(&redis, "CLIENT KILL TYPE normal SKIPME yes");
+	do {
+		nap_ms(5);
+		GOOD(stats_of(&rig, &after));
+	} while (after.store_reconnects == 0 && seconds_now() - start < patience(5));
+	CHECK(after.store_reconnects == 1, "%llu", (unsigned long long)after.store_reconnects);
+	GOOD(symm_group_leave(rig.group));
+	GOOD(stats_of(&rig, &after));
+	CHECK(after.store_commands > before.store_commands);
+	return symm_close(rig.context);
+}
+
+/* ---- while others work ---- */
+
+struct reader {
+	struct rig rig;
+	int stop, reads;
+	const char *wrong; /* what went down */
+};
+
+static const char *went_down(const struct symm_stats *before, const struct symm_stats *after)
+{
+	if (after->barriers < before->barriers)
+		return "barriers";
+	if (after->signals_put < before->signals_put)
+		return "signals_put";
+	if (after->rendezvous_done < before->rendezvous_done)
+		return "rendezvous_done";
+	return NULL;
+}
+
+static void *read_on(void *arg)
+{
+	struct reader *reader = arg;
+	struct symm_stats before = SYMM_STATS_INIT, after;
+
+	for (; !__atomic_load_n(&reader->stop, __ATOMIC_ACQUIRE); reader->reads++) {
+		if (stats_of(&reader->rig, &after) != 0)
+			reader->wrong = "the call failed";
+		else if (reader->wrong == NULL)
+			reader->wrong = went_down(&before, &after);
+		before = after;
+	}
+	return NULL;
+}
+
+/* A counter never goes down, whatever is made and freed meanwhile. */
+static int monotone(int rank, void *arg)
+{
+	struct reader reader = { .rig = { .url = redis.url, .world = 1 } };
+	const struct rig *rig = &reader.rig;
+	int n = rounds(200);
+	pthread_t thread;
+
+	(void)arg;
+	GOOD(rig_join(&reader.rig, rank));
+	CHECK(pthread_create(&thread, NULL, read_on, &reader) == 0);
+	for (int i = 0; i < n; i++) {
+		struct symm_mem *mem;
+		void *ptr;
+
+		GOOD(rig_memory(&reader.rig, BYTES, &ptr, &mem));
+		GOOD(symm_barrier(mem, 0, 0));
+		GOOD(symm_put_signal(mem, 0, 0, 0));
+		GOOD(symm_wait_signal(mem, 0, 0, 0));
+		GOOD(symm_mem_release(mem));
+		GOOD(symm_free(ptr));
+	}
+	__atomic_store_n(&reader.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	CHECK(reader.wrong == NULL, "%s", reader.wrong);
+	CHECK(reader.reads > 0);
+	if (sync_is(rig, (uint64_t)n, (uint64_t)n, 0) != 0)
+		return 1;
+	COUNTED(rig, allocations, 0);
+	return symm_close(reader.rig.context);
+}
+
+int main(void)
+{
+	if (!need_device(RANKS))
+		return 0;
+	rally = tap_shared(sizeof(*rally));
+	tap_redis_start(&redis, TAP_REDIS_UNIX);
+	tap_ranks("what is wrong", 1, arguments, NULL, 20);
+	tap_ranks("memory", RANKS, memory, NULL, 20);
+	tap_ranks("a rendezvous that fails", RANKS, mismatch, NULL, 20);
+	tap_ranks("barriers and signals", RANKS, work, NULL, 20);
+	tap_ranks("time waited", RANKS, waits, NULL, 20);
+	tap_ranks("time-outs", RANKS, times_out, NULL, 20);
+	tap_ranks("connections", 1, reconnects, NULL, 20);
+	tap_ranks("while others work", 1, monotone, NULL, 20);
+	tap_redis_stop(&redis);
+	return tap_done();
+}
