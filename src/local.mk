@@ -6,6 +6,7 @@ libsymm_internal_la_SOURCES = \
 	src/arena.c src/arena.h \
 	src/await.c src/await.h \
 	src/base.c src/base.h \
+	src/capsule.c \
 	src/context.c src/context.h \
 	src/copy.c \
 	src/device.c src/device.h \

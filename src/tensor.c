@@ -13,17 +13,23 @@
 
 struct tensor {
 	DLManagedTensorVersioned managed;
-	DLManagedTensor old; /* once it was asked for: the form in which the user has it */
-	struct alloc *alloc; /* the tensor is its use; NULL: */
-	struct view *view;   /* the tensor keeps it */
-	int64_t dims[];      /* sizes, then strides */
+	DLManagedTensor old;   /* once it was asked for: the form in which the user has it */
+	struct alloc *alloc;   /* the tensor is its use; NULL: */
+	struct view *view;     /* the tensor keeps it; NULL: */
+	struct tensor *origin; /* the tensor is an alias of this */
+	int users;             /* itself until it is freed, and its aliases; atomic */
+	int64_t dims[];        /* sizes, then strides */
 };
 
 static void tensor_free(struct tensor *tensor)
 {
 	bool is_ours = symm_fork_check() == 0;
 
-	if (is_ours && tensor->view != NULL)
+	if (__atomic_sub_fetch(&tensor->users, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	if (tensor->origin != NULL)
+		tensor_free(tensor->origin);
+	else if (is_ours && tensor->view != NULL)
 		symm_view_end_tensor(tensor->view);
 	else if (is_ours)
 		symm_alloc_end_tensor(tensor->alloc);
@@ -122,6 +128,7 @@ static int tensor_new(int ndim, const int64_t *sizes, const int64_t *strides, DL
 		.deleter = delete_tensor,
 		.dl_tensor = { .ndim = ndim, .dtype = dtype, .shape = tensor->dims, .strides = tensor->dims + n },
 	};
+	tensor->users = 1;
 	*out = tensor;
 	return 0;
 }
@@ -370,6 +377,42 @@ int symm_tensor_mem(const DLTensor *tensor, struct symm_group *group, struct sym
 
 /* ---- other forms, and the end ---- */
 
+static int check_ours(const DLManagedTensorVersioned *managed)
+{
+	if (managed == NULL || managed->deleter != delete_tensor)
+		return symm_error(SYMM_EINVAL,
+				  "%p is not a tensor of symm_empty_strided, symm_get_buffer, symm_get_signal_pad or "
+				  "symm_tensor_alias",
+				  (const void *)managed);
+	return 0;
+}
+
+int symm_tensor_alias(const DLManagedTensorVersioned *managed, DLManagedTensorVersioned **out)
+{
+	struct tensor *tensor, *alias;
+	const DLTensor *t;
+	int rc = symm_fork_check();
+
+	if (rc != 0)
+		return rc;
+	if (out == NULL)
+		return symm_error(SYMM_EINVAL, "symm_tensor_alias: alias is NULL");
+	rc = check_ours(managed);
+	if (rc == 0) {
+		t = &managed->dl_tensor;
+		rc = tensor_new(t->ndim, t->shape, t->strides, t->dtype, &alias);
+	}
+	if (rc != 0)
+		return symm_error_prefix(rc, "symm_tensor_alias");
+	tensor = managed->manager_ctx;
+	__atomic_fetch_add(&tensor->users, 1, __ATOMIC_RELAXED);
+	alias->origin = tensor;
+	alias->managed.dl_tensor.data = t->data;
+	alias->managed.dl_tensor.device = t->device;
+	*out = &alias->managed;
+	return 0;
+}
+
 int symm_tensor_unversioned(DLManagedTensorVersioned *managed, DLManagedTensor **old)
 {
 	struct tensor *tensor;
@@ -379,11 +422,9 @@ int symm_tensor_unversioned(DLManagedTensorVersioned *managed, DLManagedTensor *
 		return rc;
 	if (old == NULL)
 		return symm_error(SYMM_EINVAL, "symm_tensor_unversioned: old is NULL");
-	if (managed == NULL || managed->deleter != delete_tensor)
-		return symm_error(SYMM_EINVAL,
-				  "symm_tensor_unversioned: %p is not a tensor of symm_empty_strided, symm_get_buffer "
-				  "or symm_get_signal_pad",
-				  (void *)managed);
+	rc = check_ours(managed);
+	if (rc != 0)
+		return symm_error_prefix(rc, "symm_tensor_unversioned");
 	tensor = managed->manager_ctx;
 	tensor->old = (DLManagedTensor){ managed->dl_tensor, tensor, delete_old };
 	*old = &tensor->old;

@@ -39,8 +39,14 @@ SYMM_API int symm_tensor_mem(const DLTensor *tensor, struct symm_group *group, s
 /* The same tensor, one of the three calls above, in the form before DLPack 1.0: takes it over. The caller owns *old,
  * and frees it by its deleter. */
 SYMM_API int symm_tensor_unversioned(DLManagedTensorVersioned *tensor, DLManagedTensor **old);
+/* One more tensor of the same shape and memory, of one of the three calls above, to hand to one more taker: the memory
+ * goes with the last. The caller owns *alias. */
+SYMM_API int symm_tensor_alias(const DLManagedTensorVersioned *tensor, DLManagedTensorVersioned **alias);
 /* Calls the deleter. NULL is fine. */
 SYMM_API void symm_tensor_free(DLManagedTensorVersioned *tensor);
+/* The destructor for a capsule of Python's, a PyObject, called "dltensor" or "dltensor_versioned", that holds a tensor:
+ * frees that if nobody has taken it over. */
+SYMM_API void symm_tensor_capsule_end(void *capsule);
 
 #ifdef __cplusplus
 }
