@@ -6,6 +6,7 @@ dist_man_MANS = \
 	man/symm-examples.7 \
 	man/symm-fortran.7 \
 	man/symm-keyspace.7 \
+	man/symm-python.7 \
 	man/symm-rendezvous.7 \
 	man/symm-sync-words.7 \
 	man/symm.1 \
@@ -84,6 +85,8 @@ dist_man_MANS = \
 	man/symm_stream_destroy.3 \
 	man/symm_stream_synchronize.3 \
 	man/symm_strerror.3 \
+	man/symm_tensor_alias.3 \
+	man/symm_tensor_capsule_end.3 \
 	man/symm_tensor_free.3 \
 	man/symm_tensor_mem.3 \
 	man/symm_tensor_rendezvous.3 \

@@ -5,6 +5,7 @@ t_libtap_a_SOURCES = t/tap/ranks.c t/tap/redis.c t/tap/tap.c t/tap/tap.h
 AM_DEFAULT_SOURCE_EXT = .c
 LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
+	t/alias.t \
 	t/arguments.t \
 	t/blame.t \
 	t/copies.t \
@@ -57,6 +58,7 @@ c_tests = \
 	t/wire.t
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
+t_alias_t_SOURCES = t/alias.c t/ask.h t/rig.h t/any_device.h
 t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h t/any_device.h
 # The calls at which its ranks die or lack memory.
 t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h t/any_device.h
@@ -141,6 +143,7 @@ dist_check_SCRIPTS += \
 	t/html.sh \
 	t/numpy.sh \
 	t/pages.sh \
+	t/python.sh \
 	t/symmrun.sh \
 	t/tool.sh
 
@@ -149,6 +152,8 @@ examplesdir = $(docdir)/examples
 dist_examples_DATA = t/examples/allgather_fused.cu t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
 	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90
 
+EXTRA_DIST += t/python/exit.py t/python/run.py t/python/world.py t/python/test_abi.py t/python/test_errors.py \
+	t/python/test_group.py t/python/test_sync.py t/python/test_tensor.py
 EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/numpy.py t/tap/tap.sh
 
 TESTS += $(c_tests) $(dist_check_SCRIPTS)
@@ -164,16 +169,17 @@ SH_LOG_COMPILER = $(HURRY) bash
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 	PATH='$(abs_top_builddir):$(abs_top_srcdir)/scripts':"$$PATH" \
-	CC='$(CC)' NM='$(NM)' MANDOC='$(MANDOC)' SYMM_TEST_VERSION='$(PACKAGE_VERSION)' \
+	CC='$(CC)' NM='$(NM)' MANDOC='$(MANDOC)' PYTHON='$(PYTHON)' SYMM_TEST_VERSION='$(PACKAGE_VERSION)' \
 	SYMM_TEST_CPPFLAGS='$(HIREDIS_CFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)' \
 	SYMM_TEST_CFLAGS='$(SANITIZER_FLAGS)'; \
-	export top_srcdir top_builddir PATH CC NM MANDOC SYMM_TEST_VERSION SYMM_TEST_CPPFLAGS SYMM_TEST_CFLAGS;
+	export top_srcdir top_builddir PATH CC NM MANDOC PYTHON SYMM_TEST_VERSION SYMM_TEST_CPPFLAGS SYMM_TEST_CFLAGS;
 
 check-strict:
 	SYMM_HOST_STRICT=1 $(MAKE) $(AM_MAKEFLAGS) check
 
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = \
+	t/alias.t \
 	t/arguments.t \
 	t/blame.t \
 	t/copies.t \
@@ -195,6 +201,7 @@ device_tests = \
 	t/pads.t \
 	t/pool.t \
 	t/pool_ends.t \
+	t/python.sh \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \

@@ -1,0 +1,137 @@
+"""Contexts, groups, and how all ends."""
+
+import gc
+import os
+import threading
+import unittest
+
+import symm
+from world import Ranks, numpy, on_host, with_numpy
+
+
+class Groups(Ranks):
+    def test_numbers(self):
+        self.assertEqual((self.context.rank, self.context.world_size), (self.rank, self.world))
+        self.assertEqual((self.rank, self.context.local_rank), (int(os.environ["SYMM_RANK"]),) * 2)
+        self.assertEqual(self.group.generation, 1)
+        self.assertTrue(self.group.store.startswith("unix://"))
+        self.assertIs(self.context.find(self.group.name), self.group)
+        self.assertIsNone(self.group.status())
+
+    def test_ranks_by_hand(self):
+        """In reverse, by arguments."""
+        with self.context.join("reverse", self.peer, self.world, timeout=10) as group:
+            self.assertEqual(group.rank, self.peer)
+
+    def test_several(self):
+        """One allocation in two groups."""
+        tensor, mem = self.share()
+        with self.context.join("other") as other:
+            self.assertFalse(symm.rendezvous_completed(tensor, other))
+            second = symm.rendezvous(tensor, other)
+            self.assertTrue(symm.rendezvous_completed(tensor, other))
+            self.assertIs(second.group, other)
+            self.assertEqual(second.buffer(self.rank), mem.buffer(self.rank))
+            second.barrier()
+        self.assertTrue(second.closed)
+        mem.barrier()
+
+    def test_closed(self):
+        context = symm.Context()
+        group = context.join("closed")
+        stream = symm.Stream(context)
+        tensor = group.alloc(64)
+        mem = symm.rendezvous(tensor)
+        view = mem.get_buffer(0, 64, "uint8")
+        context.close()
+        context.close()
+        for one in (context, group, stream, tensor, mem, view):
+            self.assertTrue(one.closed)
+            one.close()
+        for call in (lambda: context.rank, lambda: group.rank, lambda: mem.rank, stream.synchronize, tensor.data_ptr):
+            self.assertIn("closed", self.refuses(symm.StaleError, call))
+        self.refuses(symm.StaleError, tensor.__dlpack__)
+        self.assertIn("closed", repr(tensor))
+
+    def test_with(self):
+        with self.context.join("with") as group, group.alloc(64) as tensor, symm.rendezvous(tensor) as mem:
+            mem.barrier()
+        self.assertTrue(group.closed and tensor.closed and mem.closed)
+        with self.context.join("with") as group:
+            self.assertEqual(group.rank, self.rank)
+
+    def test_dropped(self):
+        """What nobody refers to has ended, in whatever order, and what is needed has not."""
+        tensor = self.context.join("dropped").alloc(64)
+        gc.collect()
+        mem = symm.rendezvous(tensor)
+        del tensor
+        gc.collect()
+        mem.barrier()
+        self.assertEqual(mem.buffer_size, 64)
+        ring = [self.context.join("ring")]
+        ring.append(ring[0].alloc(64))
+        ring.append(symm.rendezvous(ring[1]))
+        ring.append(ring)
+        del ring, mem
+        gc.collect()
+        for name in ("dropped", "ring"):
+            self.refuses(symm.NotFoundError, self.context.find, name)
+
+    @on_host
+    @with_numpy
+    def test_busy(self):
+        """Memory does not go under an array: BusyError, and then all goes on."""
+        group = self.context.join("busy")
+        array = numpy.asarray(group.empty(4, "int32"))
+        self.assertIn("tensor", self.refuses(symm.BusyError, group.leave))
+        array[:] = 7
+        self.assertEqual(array.sum(), 28)
+        self.assertEqual(group.rank, self.rank)
+        with self.assertRaises(symm.BusyError):
+            with group:
+                pass
+        with self.assertRaisesRegex(RuntimeError, "what went wrong"):
+            with group:
+                raise RuntimeError("what went wrong")
+        del array
+        group.leave()
+        self.assertTrue(group.closed)
+
+    def test_closed_at_once(self):
+        """By many threads: it ends once, and another reference to the same memory is none of it."""
+        for _ in range(5):
+            tensor, mem = self.share(64)
+            kept = symm.find_mem(tensor)
+            objects = [tensor, mem] * 4
+            threads = [threading.Thread(target=one.close) for one in objects]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertTrue(tensor.closed and mem.closed)
+            self.assertEqual(kept.buffer_size, 64)
+            kept.close()
+
+    def test_fork(self):
+        """A child gets an error, and ends in peace."""
+        tensor, mem = self.share()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                self.refuses(symm.ForkError, mem.barrier)
+                tensor.close()
+                self.context.close()
+                status = 0
+            finally:
+                os._exit(status)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        mem.barrier()
+
+
+class Multicast(unittest.TestCase):
+    def test_support(self):
+        self.assertFalse(symm.has_multicast_support("host"))
+        with self.assertRaises(symm.InvalidError):
+            symm.has_multicast_support("toaster")
