@@ -39,11 +39,21 @@ esac
 dir=$(mktemp -d "${TMPDIR:-/tmp}/symm-python.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 
+strict=(-X dev -W error)
+
 # run PROGRAM...: two ranks of Python
 run() {
 	"$symmrun" -n 2 --timeout "$((60 * ${TAP_TIMEOUT_FACTOR:-1}))" env \
 		SYMM_LIBRARY="$top_builddir/.libs/libsymm.so.0" ${preload:+LD_PRELOAD="$preload"} \
-		ASAN_OPTIONS=detect_leaks=0 "$python" -X dev -W error "$@"
+		ASAN_OPTIONS=detect_leaks=0 "$python" "${strict[@]}" "$@"
+}
+
+program() {
+	run "$1" >"$dir/out" 2>&1 || { cat "$dir/out" && false; }
+}
+
+can_import() {
+	"$python" -c "import $1" 2>/dev/null
 }
 
 is_silent() {
@@ -67,13 +77,6 @@ is "both ranks came to their end, of as many tests" "$(grep -c '^end' "$dir/out"
 is_empty "and nothing else was said" "$(cat "$dir/err")"
 ok "an interpreter exits, in silence, with all in use" is_silent run "$top_srcdir/t/python/exit.py"
 
-program() {
-	run "$1" >"$dir/out" 2>&1 || { cat "$dir/out" && false; }
-}
-can_import() {
-	"$python" -c "import $1" 2>/dev/null
-}
-
 # The program of the man page.
 sed -n '/^\.Sh EXAMPLES/,$ { /^import numpy/,/^\.Ed/ { /^\.Ed/!p } }' "$top_srcdir/man/symm-python.7" >"$dir/page.py"
 
@@ -92,6 +95,7 @@ fi
 if [ "${SYMM_DEVICE:-host}" = host ] || [ "${SYMM_LIBCUDA-}" ] || ! can_import torch; then
 	skip "example torch_stream" "no torch, or no GPU for it"
 else
+	strict=() # torch has warnings of its own
 	ok "example torch_stream" program "$top_srcdir/python/examples/torch_stream.py"
 	is "... and what it counts" "$(sort "$dir/out")" "rank 0 of 2: 100 rounds, 0 numbers wrong
 rank 1 of 2: 100 rounds, 0 numbers wrong"

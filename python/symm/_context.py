@@ -6,7 +6,7 @@ import ctypes
 import weakref
 from typing import Any, Optional, Sequence
 
-from ._errors import ENOENT, ESTALE, error_of
+from ._errors import ENOENT, ESTALE, OK, error_of
 from ._handle import Handle
 from ._library import AllocOptions, Options, auto, check, encode, integer, lib, make, milliseconds
 from ._tensor import DType, Sizes, Tensor, empty_tensor
@@ -156,9 +156,8 @@ def group_of(address: int, mem: int) -> Optional[Group]:
     """The group in which the memory there has that symm_mem; None if it was joined without this package."""
     for group in list(_groups.values()):
         found = ctypes.c_void_p()
-        if group.closed or lib.symm_mem_find(address, group._handle, ctypes.byref(found)) != 0:
-            continue
-        lib.symm_mem_release(found)
-        if found.value == mem:
-            return group
+        if lib.symm_mem_find(address, group._value, ctypes.byref(found)) == OK:
+            lib.symm_mem_release(found)
+            if found.value == mem:
+                return group
     return None
