@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence
 
 from ._errors import ENOENT, ESTALE, OK, error_of
 from ._handle import Handle
-from ._library import AllocOptions, Options, auto, check, encode, integer, lib, make, milliseconds
+from ._library import AllocOptions, Options, auto, check, encode, integer, lib, make, milliseconds, size
 from ._tensor import DType, Sizes, Tensor, empty_tensor
 
 
@@ -124,10 +124,22 @@ class Group(Handle):
         here, after its stream was synchronised."""
         check(lib.symm_group_status(self._handle))
 
-    def empty(self, sizes: Sizes, dtype: DType, alloc_id: Optional[int] = None) -> Tensor:
+    def join_ranks(self, name: str, ranks: Sequence[int], timeout: Optional[float] = None) -> Group:
+        """Joins a group of some ranks of this one, in that order: ranks[0] becomes rank 0. Collective among them."""
+        numbers = (ctypes.c_int * len(ranks))(*(integer("a rank", rank) for rank in ranks))
+        arguments = (numbers, len(ranks), milliseconds(timeout))
+        return Group(make(lib.symm_group_join_ranks, self._handle, encode(name), *arguments), self.context)
+
+    def empty(
+        self,
+        sizes: Sizes,
+        dtype: DType,
+        alloc_id: Optional[int] = None,
+        signal_pad_bytes: Optional[int] = None,
+    ) -> Tensor:
         """A new row-major tensor of symmetric memory, for a rendezvous with this group: zero-filled, except for memory
         that alloc_id has kept. Local."""
-        return self.empty_strided(sizes, None, dtype, alloc_id)
+        return self.empty_strided(sizes, None, dtype, alloc_id, signal_pad_bytes)
 
     def empty_strided(
         self,
@@ -135,6 +147,7 @@ class Group(Handle):
         strides: Optional[Sequence[int]],
         dtype: DType,
         alloc_id: Optional[int] = None,
+        signal_pad_bytes: Optional[int] = None,
     ) -> Tensor:
         """The same with strides, in elements. Once the tensor and all arrays made of it have ended, a call with the
         same alloc_id gives the same memory again; until then it raises BusyError."""
@@ -142,11 +155,13 @@ class Group(Handle):
         if alloc_id is not None:
             options.persistent = 1
             options.alloc_id = integer("alloc_id", alloc_id, 0, (1 << 64) - 1)
+        if signal_pad_bytes is not None:
+            options.signal_pad_bytes = size("signal_pad_bytes", signal_pad_bytes)
         return empty_tensor(self, sizes, strides, dtype, options)
 
-    def alloc(self, nbytes: int, alloc_id: Optional[int] = None) -> Tensor:
+    def alloc(self, nbytes: int, alloc_id: Optional[int] = None, signal_pad_bytes: Optional[int] = None) -> Tensor:
         """As many bytes of symmetric memory, as a tensor of uint8."""
-        return self.empty((nbytes,), "uint8", alloc_id)
+        return self.empty((nbytes,), "uint8", alloc_id, signal_pad_bytes)
 
 
 _groups: weakref.WeakValueDictionary[int, Group] = weakref.WeakValueDictionary()

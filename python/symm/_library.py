@@ -7,7 +7,7 @@ import importlib
 import math
 import operator
 import os
-from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Optional
 
 from ._dlpack import DLDataType, DLManagedTensorVersioned
@@ -37,7 +37,13 @@ class Options(Structure):
 class AllocOptions(Structure):
     """struct symm_alloc_options"""
 
-    _fields_ = [("size", c_size_t), ("device", c_char_p), ("persistent", c_int), ("alloc_id", c_uint64)]
+    _fields_ = [
+        ("size", c_size_t),
+        ("device", c_char_p),
+        ("persistent", c_int),
+        ("alloc_id", c_uint64),
+        ("signal_pad_bytes", c_size_t),
+    ]
 
 
 _HANDLE = POINTER(c_void_p)
@@ -54,6 +60,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "symm_context_world_size": (c_int, [c_void_p]),
     "symm_context_local_rank": (c_int, [c_void_p]),
     "symm_group_join": (c_int, [c_void_p, c_char_p, c_int, c_int, c_int64, _HANDLE]),
+    "symm_group_join_ranks": (c_int, [c_void_p, c_char_p, POINTER(c_int), c_int, c_int64, _HANDLE]),
     "symm_group_find": (c_int, [c_void_p, c_char_p, _HANDLE]),
     "symm_group_leave": (c_int, [c_void_p]),
     "symm_group_rank": (c_int, [c_void_p]),
@@ -90,6 +97,17 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "symm_put_on_stream": (c_int, [c_void_p, c_int, c_size_t, c_void_p, c_size_t, c_void_p]),
     "symm_get": (c_int, [c_void_p, c_int, c_size_t, c_void_p, c_size_t]),
     "symm_get_on_stream": (c_int, [c_void_p, c_int, c_size_t, c_void_p, c_size_t, c_void_p]),
+    "symm_copy": (c_int, [c_void_p, c_int, c_size_t, c_int, c_size_t, c_size_t]),
+    "symm_copy_on_stream": (c_int, [c_void_p, c_int, c_size_t, c_int, c_size_t, c_size_t, c_void_p]),
+    "symm_put_with_signal": (c_int, [c_void_p, c_int, c_size_t, c_void_p, c_size_t, c_int, c_int64]),
+    "symm_put_with_signal_on_stream": (
+        c_int,
+        [c_void_p, c_int, c_size_t, c_void_p, c_size_t, c_int, c_int64, c_void_p],
+    ),
+    "symm_memset32": (c_int, [c_void_p, c_int, c_size_t, c_uint32, c_size_t]),
+    "symm_memset32_on_stream": (c_int, [c_void_p, c_int, c_size_t, c_uint32, c_size_t, c_void_p]),
+    "symm_write_value": (c_int, [c_void_p, c_int, c_size_t, c_uint64, c_int]),
+    "symm_write_value_on_stream": (c_int, [c_void_p, c_int, c_size_t, c_uint64, c_int, c_void_p]),
     "symm_empty_strided": (
         c_int,
         [c_void_p, c_int, _INT64S, _INT64S, DLDataType, POINTER(AllocOptions), POINTER(_TENSOR)],

@@ -193,6 +193,71 @@ class Mem(Handle):
             arguments = (integer("rank", src), size("offset", offset), address, length, self._stream(stream))
             check(lib.symm_get_on_stream(self._handle, *arguments))
 
+    def put_with_signal(
+        self,
+        dst: int,
+        data: Any,
+        offset: int = 0,
+        nbytes: Optional[int] = None,
+        channel: int = 0,
+        timeout: Optional[float] = None,
+    ) -> None:
+        """put, and then put_signal: who has waited for the signal sees the bytes."""
+        with memory_of(data, nbytes, writable=False) as (address, length):
+            where = (integer("rank", dst), size("offset", offset), address, length)
+            how = (integer("channel", channel), milliseconds(timeout))
+            check(lib.symm_put_with_signal(self._handle, *where, *how))
+
+    def put_with_signal_on_stream(
+        self,
+        dst: int,
+        data: Any,
+        offset: int = 0,
+        nbytes: Optional[int] = None,
+        channel: int = 0,
+        timeout: Optional[float] = None,
+        stream: Optional[AnyStream] = None,
+    ) -> None:
+        with memory_of(data, nbytes, writable=False) as (address, length):
+            where = (integer("rank", dst), size("offset", offset), address, length)
+            how = (integer("channel", channel), milliseconds(timeout), self._stream(stream))
+            check(lib.symm_put_with_signal_on_stream(self._handle, *where, *how))
+
+    def copy(self, dst: int, src: int, nbytes: int, dst_offset: int = 0, src_offset: int = 0) -> None:
+        """Copies from rank src's block into rank dst's, of which this rank need be neither."""
+        check(lib.symm_copy(self._handle, *_copy(dst, src, nbytes, dst_offset, src_offset)))
+
+    def copy_on_stream(
+        self,
+        dst: int,
+        src: int,
+        nbytes: int,
+        dst_offset: int = 0,
+        src_offset: int = 0,
+        stream: Optional[AnyStream] = None,
+    ) -> None:
+        arguments = _copy(dst, src, nbytes, dst_offset, src_offset)
+        check(lib.symm_copy_on_stream(self._handle, *arguments, self._stream(stream)))
+
+    def memset32(self, dst: int, value: int, count: int, offset: int = 0) -> None:
+        """Fills count 32-bit words of rank dst's block; offset, in bytes, is a multiple of 4."""
+        check(lib.symm_memset32(self._handle, *_memset(dst, value, count, offset)))
+
+    def memset32_on_stream(
+        self, dst: int, value: int, count: int, offset: int = 0, stream: Optional[AnyStream] = None
+    ) -> None:
+        check(lib.symm_memset32_on_stream(self._handle, *_memset(dst, value, count, offset), self._stream(stream)))
+
+    def write_value(self, dst: int, value: int, offset: int = 0, nbytes: int = 8) -> None:
+        """Stores a value of 4 or 8 bytes, at a multiple of its size, atomically; who acquires it sees what came before,
+        in this thread or in the stream."""
+        check(lib.symm_write_value(self._handle, *_value(dst, value, offset, nbytes)))
+
+    def write_value_on_stream(
+        self, dst: int, value: int, offset: int = 0, nbytes: int = 8, stream: Optional[AnyStream] = None
+    ) -> None:
+        check(lib.symm_write_value_on_stream(self._handle, *_value(dst, value, offset, nbytes), self._stream(stream)))
+
     def _stream(self, stream: Optional[AnyStream]) -> int:
         if stream is not None:
             return stream_handle(stream)
@@ -200,3 +265,18 @@ class Mem(Handle):
             with self.get_buffer(self.rank, 1, "uint8") as own:
                 self._device = own.device
         return current_stream(self._device)
+
+
+def _copy(dst: int, src: int, nbytes: int, dst_offset: int, src_offset: int) -> tuple[int, ...]:
+    to = (integer("rank", dst), size("dst_offset", dst_offset))
+    return (*to, integer("rank", src), size("src_offset", src_offset), size("nbytes", nbytes))
+
+
+def _memset(dst: int, value: int, count: int, offset: int) -> tuple[int, ...]:
+    word = integer("value", value, 0, (1 << 32) - 1)
+    return integer("rank", dst), size("offset", offset), word, size("count", count)
+
+
+def _value(dst: int, value: int, offset: int, nbytes: int) -> tuple[int, ...]:
+    most = (1 << 32) - 1 if nbytes == 4 else (1 << 64) - 1
+    return integer("rank", dst), size("offset", offset), integer("value", value, 0, most), integer("nbytes", nbytes)

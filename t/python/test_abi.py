@@ -11,9 +11,11 @@ INCLUDE = os.path.join(os.environ["top_srcdir"], "include", "symm")
 C_TYPES = {
     "int": ctypes.c_int,
     "int64_t": ctypes.c_int64,
+    "uint32_t": ctypes.c_uint32,
     "uint64_t": ctypes.c_uint64,
     "size_t": ctypes.c_size_t,
     "const char *": ctypes.c_char_p,
+    "const int *": ctypes.POINTER(ctypes.c_int),
     "const int64_t *": ctypes.POINTER(ctypes.c_int64),
     "DLDataType": _dlpack.DLDataType,
     "const struct symm_options *": ctypes.POINTER(_library.Options),

@@ -23,6 +23,14 @@ class Groups(Ranks):
         with self.context.join("reverse", self.peer, self.world, timeout=10) as group:
             self.assertEqual(group.rank, self.peer)
 
+    def test_some_ranks(self):
+        """Both in another order, and each by itself."""
+        with self.group.join_ranks("turned", [1, 0], timeout=10) as group:
+            self.assertEqual((group.rank, group.context), (self.peer, self.context))
+        with self.group.join_ranks(f"alone{self.rank}", [self.rank]) as group:
+            self.assertEqual((group.rank, group.world_size), (0, 1))
+        self.refuses(symm.InvalidError, self.group.join_ranks, "other", [self.peer])
+
     def test_several(self):
         """One allocation in two groups."""
         tensor, mem = self.share()

@@ -68,6 +68,29 @@ class Sync(Ranks):
         self.assertIn("no address", self.refuses(symm.InvalidError, symm.rendezvous, "text"))
         self.mem.put(0, b"")
 
+    def test_moves(self):
+        """What both ranks do to each other's block, at once and on a stream."""
+        with symm.Stream(self.context) as stream:
+            for name, where in ("", {}), ("_on_stream", {"stream": stream}):
+                call = {each: getattr(self.mem, each + name) for each in ("copy", "memset32", "write_value")}
+                call["memset32"](self.peer, 0x01010101 * (1 + self.rank), 2, offset=16, **where)
+                call["copy"](self.peer, self.peer, 8, dst_offset=32, src_offset=16, **where)
+                call["write_value"](self.peer, 0x0202 + self.rank, 40, **where)
+                call["write_value"](self.peer, 7, offset=48, nbytes=4, **where)
+                data = b"payload" + bytes([48 + self.rank])
+                getattr(self.mem, "put_with_signal" + name)(self.peer, data, 56, channel=4, timeout=10, **where)
+                stream.synchronize()
+                self.mem.wait_signal(self.peer, 4)
+                want = bytes([1 + self.peer] * 8) + (0x0202 + self.peer).to_bytes(8, "little") + b"\7\0\0\0"
+                self.assertEqual(self.look(20, 32), want)
+                self.assertEqual(self.look(8, 56), b"payload%d" % self.peer)
+                self.mem.memset32(self.rank, 0, 16)
+                self.mem.barrier()
+        self.refuses(symm.InvalidError, self.mem.memset32, 0, 1 << 32, 1)
+        self.refuses(symm.InvalidError, self.mem.write_value, 0, 1 << 32, nbytes=4)
+        self.refuses(symm.InvalidError, self.mem.write_value, 0, 1, nbytes=5)
+        self.refuses(symm.InvalidError, self.mem.copy, 0, 1, 65)
+
     @with_numpy
     def test_numpy_copies(self):
         numbers = numpy.arange(self.rank, self.rank + 8, dtype=numpy.int16)

@@ -84,6 +84,11 @@ class Tensors(Ranks):
         del new
         self.group.leave()
 
+    def test_pad(self):
+        mem = symm.rendezvous(self.group.alloc(8, signal_pad_bytes=4096))
+        self.assertEqual(mem.signal_pad_size, 4096)
+        self.refuses(symm.InvalidError, self.group.alloc, 8, signal_pad_bytes=-8)
+
     def test_mem(self):
         """By a pointer too, and without a word of which group."""
         tensor, mem = self.share((4, 4), "int64")
