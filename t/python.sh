@@ -5,7 +5,8 @@
 
 : "${top_builddir:=.}"
 symmrun=${SYMMRUN:-$top_srcdir/scripts/symmrun}
-export top_srcdir PYTHONPATH=$top_srcdir/python PYTHONDONTWRITEBYTECODE=1 SYMM_SHARE_DEVICE=1 SYMM_LOG=error
+export top_srcdir PYTHONPATH=$top_srcdir/python${PYTHONPATH:+:$PYTHONPATH} PYTHONDONTWRITEBYTECODE=1
+export SYMM_SHARE_DEVICE=1 SYMM_LOG=error
 unset SYMM_URL SYMM_JOB SYMM_MULTICAST PYTHONUNBUFFERED
 
 # Sets $python: of those that are new enough one with NumPy, if there is any.
