@@ -1,4 +1,5 @@
 pkginclude_HEADERS = \
+	include/symm/allocator.h \
 	include/symm/device.cuh \
 	include/symm/dlpack.h \
 	include/symm/pool.h \

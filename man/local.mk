@@ -13,6 +13,7 @@ dist_man_MANS = \
 	man/symm.7 \
 	man/symm_alloc.3 \
 	man/symm_alloc_size.3 \
+	man/symm_allocator_error.3 \
 	man/symm_barrier.3 \
 	man/symm_barrier_on_stream.3 \
 	man/symm_close.3 \
@@ -25,6 +26,7 @@ dist_man_MANS = \
 	man/symm_empty_strided.3 \
 	man/symm_free.3 \
 	man/symm_get.3 \
+	man/symm_get_allocator.3 \
 	man/symm_get_buffer.3 \
 	man/symm_get_on_stream.3 \
 	man/symm_get_signal_pad.3 \
@@ -77,6 +79,7 @@ dist_man_MANS = \
 	man/symm_put_signal_on_stream.3 \
 	man/symm_put_with_signal.3 \
 	man/symm_put_with_signal_on_stream.3 \
+	man/symm_register_allocator.3 \
 	man/symm_rendezvous.3 \
 	man/symm_rendezvous_completed.3 \
 	man/symm_set_log.3 \

@@ -1,8 +1,8 @@
 #include "alloc.h"
 
 #include "base.h"
+#include "builtin.h"
 #include "fork.h"
-#include "trace.h"
 
 #include <search.h>
 #include <stdio.h>
@@ -47,6 +47,29 @@ struct alloc *symm_alloc_around(const void *ptr)
 	void *node = tfind(&key, &tree, compare);
 
 	return node != NULL ? *(struct alloc **)node : NULL;
+}
+
+static bool is_users(const struct alloc *alloc)
+{
+	return alloc->active && !alloc->lent;
+}
+
+struct alloc *symm_alloc_overlapping(const void *ptr, size_t bytes)
+{
+	const struct alloc key = { .ptr = (char *)(uintptr_t)ptr, .bytes = bytes };
+	void *node = tfind(&key, &tree, compare);
+	struct alloc *alloc = node != NULL ? *(struct alloc **)node : NULL;
+
+	return alloc != NULL && is_users(alloc) ? alloc : NULL;
+}
+
+size_t symm_alloc_count(const char *type)
+{
+	size_t n = 0;
+
+	for (const struct alloc *alloc = allocs; alloc != NULL; alloc = alloc->next)
+		n += is_users(alloc) && strcmp(alloc->block->device->ops->name, type) == 0;
+	return n;
 }
 
 struct alloc *symm_alloc_find(const void *ptr, int *rc)
@@ -156,6 +179,7 @@ static int reuse(struct alloc *alloc, const struct group *group, size_t bytes, s
 		return symm_error(SYMM_EMISMATCH, "alloc_id %llu belongs to group %s, and group %s asks for it", id,
 				  alloc->group->name, group->name);
 	alloc->active = true;
+	alloc->lent = false;
 	symm_count(&group->context->stats.persistent_reuses, 1);
 	*ptr = alloc->ptr;
 	return 0;
@@ -236,7 +260,7 @@ static int alloc_in(struct group *group, size_t bytes, const struct symm_alloc_o
 	return rc;
 }
 
-static int check(const struct group *group, size_t bytes, const struct symm_alloc_options *options)
+int symm_alloc_check(size_t bytes, const struct symm_alloc_options *options)
 {
 	if (options->size != sizeof(*options))
 		return symm_error(SYMM_EINVAL, "options.size is %zu, not %zu: start from SYMM_ALLOC_OPTIONS_INIT",
@@ -251,33 +275,64 @@ static int check(const struct group *group, size_t bytes, const struct symm_allo
 	if (options->signal_pad_bytes > MOST_BYTES - bytes)
 		return symm_error(SYMM_EINVAL, "a signal pad of %zu bytes beside %zu is more than an address space",
 				  options->signal_pad_bytes, bytes);
+	return 0;
+}
+
+static int check(const struct group *group, size_t bytes, const struct symm_alloc_options *options)
+{
+	int rc = symm_alloc_check(bytes, options);
+
+	if (rc != 0)
+		return rc;
 	if (options->device != NULL && strcmp(options->device, group->context->device_name) != 0)
 		return symm_error(SYMM_EINVAL, "device %s: the context's device is %s", options->device,
 				  group->context->device_name);
 	return 0;
 }
 
-int symm_alloc(struct symm_group *handle, size_t bytes, const struct symm_alloc_options *options, void **ptr)
+static int check_type(const struct context *context, const char *type)
+{
+	if (strcmp(type, context->device->ops->name) == 0)
+		return 0;
+	return symm_error(SYMM_EINVAL, "the allocator of %s: the context's device is %s", type, context->device_name);
+}
+
+static void lend(const void *ptr)
+{
+	struct alloc *alloc;
+
+	symm_memory_write();
+	alloc = symm_alloc_around(ptr);
+	if (alloc != NULL)
+		alloc->lent = true;
+	symm_memory_unlock();
+}
+
+int symm_builtin_alloc(void *arg, struct symm_group *handle, size_t bytes, const struct symm_alloc_options *options,
+		       void **ptr)
 {
 	static const struct symm_alloc_options defaults = SYMM_ALLOC_OPTIONS_INIT;
-	SYMM_TRACE("symm_alloc");
 	struct group *group;
 	int rc;
 
 	if (ptr == NULL)
-		return symm_error(SYMM_EINVAL, "symm_alloc: ptr is NULL");
+		return symm_error(SYMM_EINVAL, "ptr is NULL");
 	if (options == NULL)
 		options = &defaults;
 	group = symm_group_get(handle, &rc);
 	if (group == NULL)
-		return symm_error_prefix(rc, "symm_alloc");
+		return rc;
 	rc = check(group, bytes, options);
+	if (rc == 0 && arg != NULL)
+		rc = check_type(group->context, arg);
 	if (rc == 0)
 		rc = symm_group_check(group);
 	if (rc == 0)
 		rc = alloc_in(group, bytes, options, ptr);
+	if (rc == 0 && arg != NULL)
+		lend(*ptr);
 	symm_group_put(group);
-	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_alloc");
+	return rc;
 }
 
 int symm_alloc_for_pool(struct group *group, size_t bytes, const struct symm_alloc_options *options, size_t tail,
@@ -304,19 +359,20 @@ int symm_alloc_for_pool(struct group *group, size_t bytes, const struct symm_all
 	return 0;
 }
 
-int symm_alloc_size(const void *ptr, size_t *bytes)
+int symm_builtin_alloc_size(void *arg, const void *ptr, size_t *bytes)
 {
 	struct alloc *alloc;
 	int rc = symm_fork_check();
 
+	(void)arg;
 	if (rc != 0)
 		return rc;
 	if (bytes == NULL)
-		return symm_error(SYMM_EINVAL, "symm_alloc_size: bytes is NULL");
+		return symm_error(SYMM_EINVAL, "bytes is NULL");
 	symm_memory_read();
 	alloc = symm_alloc_find(ptr, &rc);
 	if (alloc != NULL)
 		*bytes = alloc->bytes;
 	symm_memory_unlock();
-	return alloc != NULL ? 0 : symm_error_prefix(rc, "symm_alloc_size");
+	return rc;
 }

@@ -20,6 +20,7 @@ struct alloc {
 	size_t tail_offset; /* of what a pool keeps there for its peers */
 	bool active;        /* the user has the pointer */
 	bool tensor;        /* in a tensor, whose end is the end of that */
+	bool lent;          /* to a registered allocator, which hands it on, instead of the user */
 	bool persistent;
 	uint64_t id;
 	int busy;          /* rendezvous under way; atomic */
@@ -63,6 +64,13 @@ void symm_memory_unlock(void);
 struct alloc *symm_alloc_find(const void *ptr, int *rc);
 /* With the lock held: the allocation around ptr in whatever state; NULL if there is none. */
 struct alloc *symm_alloc_around(const void *ptr);
+/* With the lock held: an allocation that the user has from symm_alloc itself, and that overlaps these bytes; NULL if
+ * there is none. */
+struct alloc *symm_alloc_overlapping(const void *ptr, size_t bytes);
+/* With the lock held: how many allocations the user has from symm_alloc itself on devices of that type. */
+size_t symm_alloc_count(const char *type);
+/* What symm_alloc asks of its arguments, whoever is to allocate. */
+int symm_alloc_check(size_t bytes, const struct symm_alloc_options *options);
 /* With the lock held: the view of an allocation in a group (NULL: its own); NULL if there is none. */
 struct view *symm_view_of(const struct alloc *alloc, const struct group *group);
 /* With the lock held: all allocations of the process. */

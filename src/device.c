@@ -8,6 +8,14 @@
 
 static const struct symm_device_ops *const backends[] = { &symm_device_host, &symm_device_cuda };
 
+const char *symm_device_type(const char *name)
+{
+	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+		if (strcmp(backends[i]->name, name) == 0)
+			return backends[i]->name;
+	return NULL;
+}
+
 /* "" names no index: -1; ":7" is 7. */
 static bool read_index(const char *text, int *index)
 {

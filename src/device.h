@@ -169,6 +169,8 @@ struct symm_device {
 extern const struct symm_device_ops symm_device_host;
 extern const struct symm_device_ops symm_device_cuda;
 
+/* The name of the device type, a static string; NULL if there is no such backend. */
+const char *symm_device_type(const char *name);
 /* Opens the device that wish->text names. SYMM_EINVAL for another text. */
 int symm_device_open(const struct symm_device_wish *wish, struct symm_device **device);
 /* One use more of an open device, for who may outlive the first. */

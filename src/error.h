@@ -4,6 +4,8 @@
 
 #include "symm/symm.h"
 
+#include <stdbool.h>
+
 #define SYMM_ERROR_TEXT 512
 
 /* An error on its way: code 0 means none. Used where the thread that sees the error is not the one that returns it. */
@@ -18,6 +20,11 @@ int symm_error(int code, const char *format, ...) __attribute__((format(printf, 
 int symm_error_sys(int code, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "prefix: " before this thread's detail; returns code unchanged. */
 int symm_error_prefix(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* How many details this thread has written, prefixes aside. */
+unsigned symm_error_count(void);
+/* True for SYMM_OK and the SYMM_E... codes. */
+bool symm_error_is_code(int code);
 
 /* The same for an error that travels. */
 int symm_err_set(struct symm_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));

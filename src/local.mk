@@ -3,9 +3,11 @@ noinst_LTLIBRARIES += libsymm-internal.la
 libsymm_internal_la_LIBADD = $(HIREDIS_LIBS) $(EVENT_LIBS) $(OPENSSL_LIBS)
 libsymm_internal_la_SOURCES = \
 	src/alloc.c src/alloc.h \
+	src/allocator.c src/allocator.h \
 	src/arena.c src/arena.h \
 	src/await.c src/await.h \
 	src/base.c src/base.h \
+	src/builtin.h \
 	src/capsule.c \
 	src/context.c src/context.h \
 	src/copy.c \
@@ -20,6 +22,7 @@ libsymm_internal_la_SOURCES = \
 	src/device/cuda_stream.c \
 	src/device/host.c src/device/host.h \
 	src/device/host_stream.c \
+	src/dispatch.c \
 	src/doing.c src/doing.h \
 	src/error.c src/error.h \
 	src/exchange.c src/exchange.h \
@@ -45,6 +48,7 @@ libsymm_internal_la_SOURCES = \
 	src/memory.c src/memory.h \
 	src/multicast.c src/multicast.h \
 	src/nvtx.h \
+	src/piece.c src/piece.h \
 	src/pool.c src/pool.h \
 	src/reach.c src/reach.h \
 	src/release.c src/release.h \

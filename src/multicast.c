@@ -1,5 +1,6 @@
 #include "multicast.h"
 
+#include "builtin.h"
 #include "fork.h"
 #include "launch.h"
 #include "log.h"
@@ -42,13 +43,14 @@ bool symm_multicast_offered(struct symm_device *device)
 	       device->ops->multicast_supported(device);
 }
 
-int symm_has_multicast_support(const char *device)
+int symm_builtin_has_multicast_support(void *arg, const char *device)
 {
 	struct symm_device_wish wish = { .text = device != NULL ? device : getenv("SYMM_DEVICE"), .share = true };
 	struct symm_launch launch;
 	struct symm_device *opened;
 	int offered, rc = symm_fork_check();
 
+	(void)arg;
 	if (rc == 0)
 		rc = symm_launch_check();
 	if (rc == 0)
@@ -60,7 +62,7 @@ int symm_has_multicast_support(const char *device)
 		rc = symm_device_open(&wish, &opened);
 	}
 	if (rc != 0)
-		return symm_error_prefix(rc, "symm_has_multicast_support");
+		return rc;
 	offered = symm_multicast_offered(opened);
 	symm_device_close(opened);
 	return offered;

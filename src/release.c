@@ -1,6 +1,7 @@
 #include "release.h"
 
 #include "base.h"
+#include "builtin.h"
 #include "fork.h"
 #include "handle.h"
 #include "log.h"
@@ -200,17 +201,14 @@ static int give_up(void *ptr, const struct symm_pool *pool)
 	return pool != NULL ? go_on(alloc, drop_pool(alloc, deadline), deadline) : 0;
 }
 
-int symm_free(void *ptr)
+int symm_builtin_free(void *arg, void *ptr)
 {
-	SYMM_TRACE("symm_free");
 	int rc = symm_fork_check();
 
+	(void)arg;
 	if (ptr == NULL || rc != 0)
 		return rc;
-	if (symm_log_here())
-		return symm_log_refuse("symm_free");
-	rc = give_up(ptr, NULL);
-	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_free");
+	return give_up(ptr, NULL);
 }
 
 int symm_pool_release(void *ptr, const struct symm_pool *pool)
@@ -283,7 +281,7 @@ int symm_tensors_refuse(struct context *context, struct group *group)
 	size_t n;
 
 	symm_memory_write();
-	n = symm_alloc_tensors(context, group);
+	n = symm_alloc_tensors(context, group) + symm_piece_tensors(context, group);
 	if (n == 0 && group != NULL)
 		__atomic_store_n(&group->leaving, true, __ATOMIC_RELEASE);
 	else if (n == 0)
@@ -295,20 +293,52 @@ int symm_tensors_refuse(struct context *context, struct group *group)
 			  group != NULL ? "group " : "this context", group != NULL ? group->name : "");
 }
 
-int symm_alloc_begin_tensor(const void *ptr, struct alloc **out)
+static int use_alloc(const void *ptr, struct use *use)
 {
-	struct alloc *alloc;
 	int rc = 0;
 
+	use->alloc = symm_alloc_find(ptr, &rc);
+	if (rc == 0)
+		rc = check_leaving(use->alloc->group);
+	if (rc != 0)
+		return rc;
+	use->alloc->tensor = true;
+	use->device = use->alloc->block->device;
+	return 0;
+}
+
+/* Who reads a tensor has to know on which device it is: that is told by the memory behind it. */
+static int use_piece(const void *ptr, struct use *use)
+{
+	struct piece *piece = use->piece;
+	const struct alloc *behind = symm_alloc_around(ptr);
+	int rc = check_leaving(piece->group);
+
+	if (rc != 0)
+		return rc;
+	if (piece->ending)
+		return symm_error(SYMM_ESTALE, "the allocation at %p is being freed", ptr);
+	if (behind == NULL)
+		return symm_error(SYMM_ENOTSUP,
+				  "allocator %s: the memory at %p is of no device that DLPack knows, so it cannot be a "
+				  "tensor",
+				  piece->by->type, ptr);
+	piece->tensor = true;
+	use->device = behind->block->device;
+	return 0;
+}
+
+int symm_use_begin(const void *ptr, struct use *use)
+{
+	struct use made = { NULL, NULL, NULL };
+	int rc;
+
 	symm_memory_write();
-	alloc = symm_alloc_find(ptr, &rc);
-	if (alloc != NULL)
-		rc = check_leaving(alloc->group);
-	if (rc == 0) {
-		alloc->tensor = true;
-		*out = alloc;
-	}
+	made.piece = symm_piece_around(ptr);
+	rc = made.piece != NULL ? use_piece(ptr, &made) : use_alloc(ptr, &made);
 	symm_memory_unlock();
+	if (rc == 0)
+		*use = made;
 	return rc;
 }
 
@@ -328,6 +358,11 @@ int symm_view_begin_tensor(struct view *view)
 	return rc;
 }
 
+static void warn_that_it_stays(void)
+{
+	symm_log(SYMM_LOG_WARN, "the memory of a tensor stays until its group is left: %s", symm_last_error());
+}
+
 /* With the lock held for writing, which goes. A deleter has nobody to tell: what cannot go now goes when the group is
  * left. In exit() all goes by itself, and the device perhaps has. */
 static void end_unwanted(struct alloc *alloc)
@@ -336,15 +371,20 @@ static void end_unwanted(struct alloc *alloc)
 
 	symm_memory_unlock();
 	if (last && teardown(alloc, NULL, deadline_of(alloc)) != 0)
-		symm_log(SYMM_LOG_WARN, "the memory of a tensor stays until its group is left: %s", symm_last_error());
+		warn_that_it_stays();
 }
 
-void symm_alloc_end_tensor(struct alloc *alloc)
+void symm_use_end(const struct use *use)
 {
+	if (use->piece != NULL) {
+		if (!symm_is_finalizing() && symm_piece_end_tensor(use->piece) != 0)
+			warn_that_it_stays();
+		return;
+	}
 	symm_memory_write();
-	alloc->tensor = false;
-	alloc->active = false;
-	end_unwanted(alloc);
+	use->alloc->tensor = false;
+	use->alloc->active = false;
+	end_unwanted(use->alloc);
 }
 
 void symm_view_end_tensor(struct view *view)
@@ -403,7 +443,7 @@ static struct alloc *take_alloc(struct group *group, int64_t deadline, int *rc)
 static int drop_memory(struct group *group, int64_t deadline)
 {
 	struct alloc *alloc;
-	int rc = 0;
+	int rc = symm_piece_free_all(group, deadline); /* they may stand on allocations */
 
 	while (rc == 0 && (alloc = take_alloc(group, deadline, &rc)) != NULL)
 		rc = alloc->group == group ? teardown(alloc, NULL, deadline)

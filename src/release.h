@@ -7,7 +7,7 @@
 #ifndef SYMM_RELEASE_H
 #define SYMM_RELEASE_H
 
-#include "alloc.h"
+#include "piece.h"
 
 struct symm_pool;
 
@@ -19,9 +19,14 @@ int symm_group_leave_all(struct context *context, int64_t deadline);
  * for there are some. */
 int symm_tensors_refuse(struct context *context, struct group *group);
 
-/* A tensor becomes the use of the allocation at ptr, in the place of symm_free. Its end is that of "active". */
-int symm_alloc_begin_tensor(const void *ptr, struct alloc **alloc);
-void symm_alloc_end_tensor(struct alloc *alloc);
+/* What a tensor is the use of, in the place of symm_free. Its end is that of "active", or of the piece. */
+struct use {
+	struct piece *piece; /* that a registered allocator has made; NULL: */
+	struct alloc *alloc; /* the user's own */
+	struct symm_device *device;
+};
+int symm_use_begin(const void *ptr, struct use *use);
+void symm_use_end(const struct use *use);
 /* A tensor that shows a rank's part of the view, into which the caller has a call. */
 int symm_view_begin_tensor(struct view *view);
 void symm_view_end_tensor(struct view *view);

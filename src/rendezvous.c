@@ -6,13 +6,13 @@
  */
 #include "await.h"
 #include "base.h"
+#include "builtin.h"
 #include "exchange.h"
 #include "exports.h"
 #include "fork.h"
 #include "handle.h"
 #include "log.h"
 #include "reach.h"
-#include "trace.h"
 #include "view.h"
 
 #include <stdio.h>
@@ -385,62 +385,60 @@ static struct group *group_of(const void *ptr, struct symm_group *handle, int *r
 	return handle != NULL ? symm_group_get(handle, rc) : NULL;
 }
 
-int symm_rendezvous(void *ptr, struct symm_group *handle, int64_t timeout_ms, struct symm_mem **mem)
+int symm_builtin_rendezvous(void *arg, void *ptr, struct symm_group *handle, int64_t timeout_ms, struct symm_mem **mem)
 {
-	SYMM_TRACE("symm_rendezvous");
 	struct group *group;
 	struct symm_mem *found;
 	int rc;
 
-	if (symm_log_here())
-		return symm_log_refuse("symm_rendezvous");
+	(void)arg;
 	if (mem == NULL)
-		return symm_error(SYMM_EINVAL, "symm_rendezvous: mem is NULL");
+		return symm_error(SYMM_EINVAL, "mem is NULL");
 	group = group_of(ptr, handle, &rc);
 	if (group == NULL)
-		return symm_error_prefix(rc, "symm_rendezvous");
+		return rc;
 	found = timeout_ms >= 0 ? look_up(ptr, group, &rc) : NULL;
 	if (found != NULL) {
 		*mem = found;
-		rc = 0;
 		symm_count(&group->context->stats.rendezvous_cached, 1);
 	} else {
 		rc = symm_alloc_meet(group, ptr, 0, timeout_ms, mem);
 	}
 	symm_count_end(&group->context->stats, rc);
 	symm_group_put(group);
-	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_rendezvous");
+	return rc;
 }
 
-int symm_rendezvous_completed(const void *ptr, struct symm_group *handle)
+int symm_builtin_rendezvous_completed(void *arg, const void *ptr, struct symm_group *handle)
 {
 	struct turn turn = { .key = ptr };
 	struct group *group;
 	int rc;
 
+	(void)arg;
 	group = group_of(ptr, handle, &rc);
 	if (group == NULL)
-		return symm_error_prefix(rc, "symm_rendezvous_completed");
+		return rc;
 	symm_memory_read();
 	symm_alloc_find(ptr, &rc);
 	symm_memory_unlock();
 	if (rc == 0)
 		rc = is_done(&turn, group);
 	symm_group_put(group);
-	return rc >= 0 ? rc : symm_error_prefix(rc, "symm_rendezvous_completed");
+	return rc;
 }
 
-int symm_mem_find(const void *ptr, struct symm_group *handle, struct symm_mem **mem)
+int symm_builtin_find(const void *ptr, struct symm_group *handle, struct symm_mem **mem)
 {
 	struct group *group;
 	struct symm_mem *found;
 	int rc;
 
 	if (mem == NULL)
-		return symm_error(SYMM_EINVAL, "symm_mem_find: mem is NULL");
+		return symm_error(SYMM_EINVAL, "mem is NULL");
 	group = group_of(ptr, handle, &rc);
 	if (group == NULL)
-		return symm_error_prefix(rc, "symm_mem_find");
+		return rc;
 	found = look_up(ptr, group, &rc);
 	if (found != NULL)
 		*mem = found;
@@ -448,5 +446,5 @@ int symm_mem_find(const void *ptr, struct symm_group *handle, struct symm_mem **
 		rc = symm_error(SYMM_ENOENT, "no rendezvous of the allocation around %p with group %s has been done",
 				ptr, group->name);
 	symm_group_put(group);
-	return found != NULL ? 0 : symm_error_prefix(rc, "symm_mem_find");
+	return rc;
 }

@@ -13,10 +13,10 @@
 
 struct tensor {
 	DLManagedTensorVersioned managed;
-	DLManagedTensor old;   /* once it was asked for: the form in which the user has it */
-	struct alloc *alloc;   /* the tensor is its use; NULL: */
-	struct view *view;     /* the tensor keeps it; NULL: */
-	struct tensor *origin; /* the tensor is an alias of this */
+	DLManagedTensor old; /* once it was asked for: the form in which the user has it */
+	struct use use;
+	struct view *view;     /* the tensor keeps it; NULL: it is the use of its memory, or: */
+	struct tensor *origin; /* it is an alias of this */
 	int users;             /* itself until it is freed, and its aliases; atomic */
 	int64_t dims[];        /* sizes, then strides */
 };
@@ -32,7 +32,7 @@ static void tensor_free(struct tensor *tensor)
 	else if (is_ours && tensor->view != NULL)
 		symm_view_end_tensor(tensor->view);
 	else if (is_ours)
-		symm_alloc_end_tensor(tensor->alloc);
+		symm_use_end(&tensor->use);
 	free(tensor);
 }
 
@@ -223,7 +223,7 @@ static int allocate(struct tensor *tensor, struct symm_group *group, const struc
 		rc = symm_alloc(group, bytes, options, &ptr);
 	if (rc != 0)
 		return rc;
-	rc = symm_alloc_begin_tensor(ptr, &tensor->alloc);
+	rc = symm_use_begin(ptr, &tensor->use);
 	if (rc != 0) {
 		struct symm_err why;
 
@@ -231,7 +231,7 @@ static int allocate(struct tensor *tensor, struct symm_group *group, const struc
 		symm_free(ptr);
 		return symm_err_return(&why);
 	}
-	place(t, tensor->alloc->block->device, ptr);
+	place(t, tensor->use.device, ptr);
 	return 0;
 }
 

@@ -6,6 +6,8 @@ AM_DEFAULT_SOURCE_EXT = .c
 LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
 	t/alias.t \
+	t/allocator.t \
+	t/allocator_own.t \
 	t/arguments.t \
 	t/blame.t \
 	t/copies.t \
@@ -59,6 +61,8 @@ c_tests = \
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
 t_alias_t_SOURCES = t/alias.c t/ask.h t/rig.h t/any_device.h
+t_allocator_t_SOURCES = t/allocator.c t/allocator_help.h t/ask.h t/rig.h t/any_device.h
+t_allocator_own_t_SOURCES = t/allocator_own.c t/allocator_help.h t/ask.h t/rig.h t/any_device.h
 t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h t/any_device.h
 # The calls at which its ranks die or lack memory.
 t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h t/any_device.h
@@ -180,6 +184,8 @@ check-strict:
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = \
 	t/alias.t \
+	t/allocator.t \
+	t/allocator_own.t \
 	t/arguments.t \
 	t/blame.t \
 	t/copies.t \
@@ -201,7 +207,6 @@ device_tests = \
 	t/pads.t \
 	t/pool.t \
 	t/pool_ends.t \
-	t/python.sh \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \

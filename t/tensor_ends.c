@@ -369,7 +369,7 @@ static int check_ending(struct rig *rig, bool context)
 	struct ender ender = { .rig = rig, .context = context };
 	DLManagedTensorVersioned *tensor;
 	const struct group *group;
-	struct alloc *alloc;
+	struct use use;
 	struct symm_mem *mem, *borrowed;
 	struct symm_group *other;
 	void *ptr;
@@ -389,7 +389,7 @@ static int check_ending(struct rig *rig, bool context)
 		sched_yield();
 	BAD(words_of(mem, 0, 8, &tensor), SYMM_ESTALE, "another thread is leaving group world");
 	BAD(words_of(borrowed, 0, 8, &tensor), SYMM_ESTALE, "another thread is leaving group ");
-	BAD(symm_alloc_begin_tensor(ptr, &alloc), SYMM_ESTALE, "another thread is leaving group world");
+	BAD(symm_use_begin(ptr, &use), SYMM_ESTALE, "another thread is leaving group world");
 	symm_handle_put(context ? (void *)rig->context : rig->group);
 	pthread_join(ender.thread, NULL);
 	CHECK(ender.code == 0, "(%d)", ender.code);

@@ -176,7 +176,7 @@ SYMM_API int symm_group_status(struct symm_group *group);
 
 struct symm_alloc_options {
 	size_t size;             /* sizeof(struct symm_alloc_options) */
-	const char *device;      /* NULL: the context's */
+	const char *device;      /* NULL: the context's; or of a registered allocator: symm/allocator.h */
 	int persistent;          /* nonzero: cache the allocation under alloc_id */
 	uint64_t alloc_id;       /* used when persistent */
 	size_t signal_pad_bytes; /* a multiple of 8, the same on every rank; 0: 2048 */
