@@ -269,7 +269,7 @@ int outlives(int rank, void *arg)
 	} else if (own_loop) {
 		const uint32_t *pad = symm::signal_pad<uint32_t>(r.view, 0);
 
-		GIVES(symm::wait_until(symm::warp_scope(), r.view, 1, [=] { return symm::load_acquire(pad) == 1; }),
+		GIVES(symm::wait_until(symm::warp_scope(), r.view, 1, [=] { return symm::load_relaxed(pad) == 1; }),
 		      SYMM_EPEER);
 		GOOD(symm::failed(r.view));
 		GOOD(symm_group_status(r.group));
@@ -304,7 +304,7 @@ int own_loops(int rank, void *)
 	there = symm::signal_pad<uint32_t>(r.view, r.next()) + 8;
 	payload = symm::buffer<double>(r.view, r.next());
 	GIVES(symm::wait_until(
-		      symm::thread_scope(), r.view, r.next(), [=] { return symm::load_acquire(here) == 1; }, ms),
+		      symm::thread_scope(), r.view, r.next(), [=] { return symm::load_relaxed(here) == 1; }, ms),
 	      SYMM_ETIMEDOUT);
 	GOOD(symm::failed(r.view));
 	GOOD(symm_barrier(r.mem, 0, 0));
@@ -312,7 +312,7 @@ int own_loops(int rank, void *)
 		*payload = i;
 		symm::store_release(there, 1u);
 		GOOD(symm::wait_until(
-			symm::block_scope(), r.view, r.next(), [=] { return symm::load_acquire(here) == 1; },
+			symm::block_scope(), r.view, r.next(), [=] { return symm::load_relaxed(here) == 1; },
 			patience));
 		CHECK(*symm::buffer<double>(r.view, rank) == i, "turn %d", i);
 		symm::store_relaxed(here, 0u);

@@ -24,7 +24,7 @@ FUNCTION int all_of(Scope scope, const symm::device_view &view, int peer, int ch
 		code = symm::wait_signal(scope, view, peer, channel, ns);
 	if (code == 0)
 		code = symm::wait_until(
-			scope, view, peer, [=] { return symm::load_acquire(flag) == 1; }, ns);
+			scope, view, peer, [=] { return symm::load_relaxed(flag) == 1; }, ns);
 	return code == SYMM_ETIMEDOUT ? 1 : code;
 }
 

@@ -370,7 +370,7 @@ template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Pr
 		code = symm_sync_lost(&at, static_cast<uint32_t>(src));
 		if (code == 0 && symm_wait_clock() - start >= timeout_ns)
 			code = SYMM_ETIMEDOUT;
-		for (uint32_t look = 0; look < SYMM_WAIT_LOOKS && code == 0 && !arrived(); look++)
+		for (uint32_t look = symm_wait_looks(round); look > 0 && code == 0 && !arrived(); look--)
 			symm_wait_yield(round);
 	}
 	return 0;
@@ -379,7 +379,7 @@ template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Pr
 } // namespace detail
 
 /* Waits until arrived() is true, which rank src is to bring about: a functor that one thread of the scope calls, again
- * and again. It should look with load_acquire. Returns the group's or the rank's failure too, but fails nothing itself:
+ * and again; load_relaxed is enough for it, as what rank src published before is seen after. Returns the group's or the rank's failure too, but fails nothing itself:
  * after a time-out the group is as sound as before. */
 template <class Scope, class Predicate>
 SYMM_FN int wait_until(Scope scope, const device_view &view, int src, Predicate arrived, uint64_t timeout_ns = forever)
@@ -389,8 +389,10 @@ SYMM_FN int wait_until(Scope scope, const device_view &view, int src, Predicate 
 	if (code != 0)
 		return code;
 	detail::meet(scope);
-	if (detail::acts(scope, 1))
+	if (detail::acts(scope, 1)) {
 		code = detail::poll(view, src, arrived, timeout_ns);
+		symm_fence_acquire();
+	}
 	return detail::agree(scope, code);
 }
 

@@ -145,7 +145,7 @@ __device__ inline int compute_next(const job &j, uint32_t ticket)
 
 	if (!own)
 		code = symm::wait_until(
-			symm::block_scope(), j.view, from, [=] { return symm::load_acquire(flag) == turn; },
+			symm::block_scope(), j.view, from, [=] { return symm::load_relaxed(flag) == turn; },
 			patience_ns);
 	if (code == 0)
 		compute_some(j.out + from * j.shard + chunk * n, chunk_at(j, me, from, chunk), n, j.terms, threadIdx.x,

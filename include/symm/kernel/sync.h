@@ -279,7 +279,7 @@ SYMM_FN void symm_sync_rest(struct symm_sync_call *c, uint32_t round, uint64_t n
 	if (SYMM_WAIT_BELLS && round >= SYMM_WAIT_YIELDS)
 		symm_sync_sleep(c, ns);
 	else
-		for (uint32_t look = 0; look < SYMM_WAIT_LOOKS && !symm_sync_arrived(c); look++)
+		for (uint32_t look = symm_wait_looks(round); look > 0 && !symm_sync_arrived(c); look--)
 			symm_wait_yield(round);
 }
 

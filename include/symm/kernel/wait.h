@@ -24,7 +24,6 @@
 #define SYMM_WAIT_SPINS 2000
 #define SYMM_WAIT_SPINS_SHARED 1
 #define SYMM_WAIT_YIELDS 50
-#define SYMM_WAIT_LOOKS 1 /* between two looks for failures */
 #define SYMM_WAIT_NAP_NS UINT64_C(10000000)
 
 #define SYMM_WAIT_BELLS 1        /* waiters sleep */
@@ -92,6 +91,13 @@ static inline void symm_wait_yield(uint32_t round)
 {
 	(void)round;
 	sched_yield();
+}
+
+/* How many looks stand between two looks for failures. */
+static inline uint32_t symm_wait_looks(uint32_t round)
+{
+	(void)round;
+	return 1;
 }
 
 static inline uint64_t symm_wait_clock(void)
