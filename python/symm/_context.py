@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence
 
 from ._errors import ENOENT, ESTALE, OK, error_of
 from ._handle import Handle
-from ._library import AllocOptions, Options, auto, check, encode, integer, lib, make, milliseconds, size
+from ._library import AllocOptions, Options, Stats, auto, check, encode, integer, lib, make, milliseconds, size
 from ._tensor import DType, Sizes, Tensor, empty_tensor
 
 
@@ -77,6 +77,12 @@ class Context(Handle):
         if group is None:
             raise error_of(ENOENT, f"group {name} was joined without this package")
         return group
+
+    def stats(self) -> dict[str, int]:
+        """What this context has done since it was opened, by the names of symm_context_stats(3)."""
+        stats = Stats(size=ctypes.sizeof(Stats))
+        check(lib.symm_context_stats(self._handle, ctypes.byref(stats)))
+        return {field[0]: getattr(stats, field[0]) for field in Stats._fields_[1:]}
 
 
 class Group(Handle):

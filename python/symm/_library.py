@@ -46,6 +46,31 @@ class AllocOptions(Structure):
     ]
 
 
+class Stats(Structure):
+    """struct symm_stats"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("rendezvous_done", c_uint64),
+        ("rendezvous_failed", c_uint64),
+        ("rendezvous_cached", c_uint64),
+        ("collective_ns", c_uint64),
+        ("allocations", c_uint64),
+        ("allocated_bytes", c_uint64),
+        ("mapped_bytes", c_uint64),
+        ("persistent_reuses", c_uint64),
+        ("barriers", c_uint64),
+        ("signals_put", c_uint64),
+        ("signals_waited", c_uint64),
+        ("enqueued", c_uint64),
+        ("waited_ns", c_uint64),
+        ("timeouts", c_uint64),
+        ("polls", c_uint64),
+        ("store_commands", c_uint64),
+        ("store_reconnects", c_uint64),
+    ]
+
+
 _HANDLE = POINTER(c_void_p)
 _INT64S = POINTER(c_int64)
 _TENSOR = POINTER(DLManagedTensorVersioned)
@@ -59,6 +84,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "symm_context_rank": (c_int, [c_void_p]),
     "symm_context_world_size": (c_int, [c_void_p]),
     "symm_context_local_rank": (c_int, [c_void_p]),
+    "symm_context_stats": (c_int, [c_void_p, POINTER(Stats)]),
     "symm_group_join": (c_int, [c_void_p, c_char_p, c_int, c_int, c_int64, _HANDLE]),
     "symm_group_join_ranks": (c_int, [c_void_p, c_char_p, POINTER(c_int), c_int, c_int64, _HANDLE]),
     "symm_group_find": (c_int, [c_void_p, c_char_p, _HANDLE]),

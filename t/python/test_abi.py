@@ -19,6 +19,7 @@ C_TYPES = {
     "const int64_t *": ctypes.POINTER(ctypes.c_int64),
     "DLDataType": _dlpack.DLDataType,
     "const struct symm_options *": ctypes.POINTER(_library.Options),
+    "struct symm_stats *": ctypes.POINTER(_library.Stats),
     "const struct symm_alloc_options *": ctypes.POINTER(_library.AllocOptions),
     "DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
     "const DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
@@ -63,6 +64,7 @@ class Abi(unittest.TestCase):
     def test_structs(self):
         self.assertEqual(fields("symm_options"), _library.Options._fields_)
         self.assertEqual(fields("symm_alloc_options"), _library.AllocOptions._fields_)
+        self.assertEqual(fields("symm_stats"), _library.Stats._fields_)
 
     def test_codes(self):
         found = {int(code): name for name, code in re.findall(r"(SYMM_E\w+) = (-\d+)", header("symm.h"))}

@@ -18,6 +18,16 @@ class Groups(Ranks):
         self.assertIs(self.context.find(self.group.name), self.group)
         self.assertIsNone(self.group.status())
 
+    def test_stats(self):
+        before = self.context.stats()
+        tensor, mem = self.share(64)
+        mem.barrier()
+        after = self.context.stats()
+        grown = {name: after[name] - before[name] for name in after}
+        self.assertEqual((grown["rendezvous_done"], grown["barriers"], grown["allocations"]), (1, 1, 1))
+        self.assertEqual((grown["timeouts"], grown["enqueued"]), (0, 0))
+        tensor.close()
+
     def test_ranks_by_hand(self):
         """In reverse, by arguments."""
         with self.context.join("reverse", self.peer, self.world, timeout=10) as group:
