@@ -36,9 +36,9 @@ static int compare(const void *a, const void *b)
 {
 	const struct alloc *x = a, *y = b;
 
-	if (x->ptr + x->bytes <= y->ptr)
+	if ((uintptr_t)x->ptr + x->bytes <= (uintptr_t)y->ptr)
 		return -1;
-	return x->ptr >= y->ptr + y->bytes;
+	return (uintptr_t)x->ptr >= (uintptr_t)y->ptr + y->bytes;
 }
 
 struct alloc *symm_alloc_around(const void *ptr)

@@ -289,8 +289,9 @@ int symm_tensors_refuse(struct context *context, struct group *group)
 	symm_memory_unlock();
 	if (n == 0)
 		return 0;
-	return symm_error(SYMM_EBUSY, "%zu tensors of the memory of %s%s are alive: call their deleters first", n,
-			  group != NULL ? "group " : "this context", group != NULL ? group->name : "");
+	return symm_error(SYMM_EBUSY, "%zu tensor%s of the memory of %s%s %s alive: call %s first", n, n == 1 ? "" : "s",
+			  group != NULL ? "group " : "this context", group != NULL ? group->name : "",
+			  n == 1 ? "is" : "are", n == 1 ? "its deleter" : "their deleters");
 }
 
 static int use_alloc(const void *ptr, struct use *use)

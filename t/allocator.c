@@ -387,8 +387,8 @@ static int tensors(int rank, void *arg)
 	GOOD(symm_empty_strided(rig->group, 2, sizes, NULL, bytes, NULL, &tensor));
 	CHECK(calls(&wrapper, ALLOC) == 1 && tensor->dl_tensor.device.device_type == (on_host() ? kDLCPU : kDLCUDA));
 	BAD(symm_free(tensor->dl_tensor.data), SYMM_EINVAL, "is a tensor's: it goes with that tensor's deleter");
-	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensors of the memory of group world are alive");
-	BAD(symm_close(rig->context), SYMM_EBUSY, "1 tensors of the memory of this context are alive");
+	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensor of the memory of group world is alive");
+	BAD(symm_close(rig->context), SYMM_EBUSY, "1 tensor of the memory of this context is alive");
 	GOOD(symm_tensor_rendezvous(&tensor->dl_tensor, NULL, 0, &mem));
 	GOOD(symm_get_buffer(mem, rank, 1, sizes, bytes, 0, &view));
 	GOOD(symm_mem_release(mem));

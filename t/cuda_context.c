@@ -1,6 +1,7 @@
 /* The caller's current context, capture mode and last error are unchanged by every call of the library, whether it succeeds
  * or fails, whatever is current when it is called. */
 #include "cuda_help.h"
+#include "symm/allocator.h"
 #include "symm/pool.h"
 #include "symm/tensor.h"
 #include "symm/view.h"
@@ -156,6 +157,7 @@ static int ask_memory(const struct caller *c, struct symm_mem *mem)
 {
 	struct symm_device_view view;
 	struct symm_sync_words words;
+	struct symm_allocator allocator = SYMM_ALLOCATOR_INIT;
 
 	KEEPS(symm_mem_rank(mem), c->rank);
 	KEEPS(symm_mem_world_size(mem), WORLD);
@@ -174,6 +176,8 @@ static int ask_memory(const struct caller *c, struct symm_mem *mem)
 	SOME(symm_mem_multicast(mem) == NULL);
 	KEEPS(symm_has_multicast_support("cuda:0"), 0);
 	KEEPS(symm_has_multicast_support("cuda:99"), SYMM_EDEVICE);
+	KEEPS(symm_get_allocator("cuda", &allocator), 0);
+	KEEPS(symm_register_allocator("cuda", &allocator), SYMM_EBUSY);
 	return 0;
 }
 
@@ -287,7 +291,7 @@ static int use_tensors(const struct caller *c, struct symm_mem *mem)
 {
 	const DLDataType word = { kDLUInt, 64, 1 };
 	const int64_t four = 4;
-	DLManagedTensorVersioned *tensor, *view;
+	DLManagedTensorVersioned *tensor, *view, *alias;
 	DLManagedTensor *old;
 	struct symm_mem *found;
 
@@ -301,6 +305,8 @@ static int use_tensors(const struct caller *c, struct symm_mem *mem)
 	KEEPS((old->deleter(old), 0), 0);
 	KEEPS(symm_get_buffer(found, 1 - c->rank, 1, &four, word, 1, &view), SYMM_EINVAL);
 	KEEPS(symm_get_buffer(found, 1 - c->rank, 1, &four, word, 0, &view), 0);
+	KEEPS(symm_tensor_alias(view, &alias), 0);
+	KEEPS((symm_tensor_free(alias), 0), 0);
 	KEEPS(symm_group_leave(c->group), SYMM_EBUSY);
 	KEEPS((symm_tensor_free(tensor), 0), 0);
 	KEEPS((symm_tensor_free(view), 0), 0);

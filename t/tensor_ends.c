@@ -176,7 +176,7 @@ static int check_leave(struct rig *rig, int rank)
 	GOOD(symm_mem_release(mem));
 	symm_tensor_free(block);
 	symm_tensor_free(theirs);
-	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensors");
+	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensor");
 	GOOD(symm_mem_retain(mem));
 	CHECK(check_whole(rig, mem, rank) == 0);
 	symm_tensor_free(mine);
@@ -195,13 +195,13 @@ static int check_other(struct rig *rig, int rank)
 	GOOD(symm_tensor_rendezvous(&block->dl_tensor, other, 0, &mem));
 	GOOD(words_of(mem, 1 - rank, 8, &view));
 	GOOD(symm_mem_release(mem));
-	BAD(symm_group_leave(other), SYMM_EBUSY, "1 tensors of the memory of group other are alive");
+	BAD(symm_group_leave(other), SYMM_EBUSY, "1 tensor of the memory of group other is alive");
 	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "2 tensors of the memory of group world are alive");
 	symm_tensor_free(view);
 	GOOD(symm_group_leave(other));
 	CHECK(write_word(rig, block, 7, 1));
-	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensors of the memory of group world");
-	BAD(symm_close(rig->context), SYMM_EBUSY, "1 tensors of the memory of this context");
+	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensor of the memory of group world");
+	BAD(symm_close(rig->context), SYMM_EBUSY, "1 tensor of the memory of this context");
 	symm_tensor_free(block);
 	return 0;
 }
@@ -302,7 +302,7 @@ static int deleters(int rank, void *arg)
 		for (int i = 0; i < THREADS; i++)
 			CHECK(pthread_create(&r.thread[i], NULL, delete_some, &r) == 0);
 		while ((rc = symm_close(r.rig.context)) == SYMM_EBUSY &&
-		       strstr(symm_last_error(), " tensors of ") != NULL)
+		       strstr(symm_last_error(), " of the memory of ") != NULL)
 			sched_yield();
 		CHECK(rc == 0 && __atomic_load_n(&r.begun, __ATOMIC_RELAXED) == VIEWS + 2, "(%d: %s)", rc,
 		      symm_last_error());

@@ -34,7 +34,8 @@ class Versioned(ctypes.Structure):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("persistent", I), ("alloc_id", ctypes.c_uint64)]
+    _fields_ = [("size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("persistent", I), ("alloc_id", ctypes.c_uint64),
+                ("signal_pad_bytes", ctypes.c_size_t)]
 
 
 OUT = ctypes.POINTER(P)
@@ -185,7 +186,7 @@ def main():
 
     gc.collect()
     torch.cuda.synchronize()
-    assert "1 tensors of the memory of this context are alive" in refused(symm.close, context)
+    assert "1 tensor of the memory of this context is alive" in refused(symm.close, context)
     symm.mem_release(mem)
     del own
     gc.collect()
