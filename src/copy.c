@@ -81,11 +81,20 @@ static int find_ends(const struct view *view, const struct request *r, struct sy
 	return rc;
 }
 
+/* An op is filled in as far as its kind needs: to clear it takes as long as to copy a word. */
 static int run(struct view *view, const struct request *r)
 {
-	struct symm_sync_op op = { .kind = r->kind, .bytes = r->bytes, .value = r->value };
-	int rc = symm_sync_prepare(view, r->dst.rank, r->channel, r->timeout_ms, &op);
+	struct symm_sync_op op;
+	int rc = 0;
 
+	op.kind = r->kind;
+	op.bytes = r->bytes;
+	op.value = r->value;
+	op.channel = 0;
+	op.peer = 0;
+	op.timeout_ns = 0;
+	if (r->kind == SYMM_OP_PUT_WITH_SIGNAL)
+		rc = symm_sync_prepare(view, r->dst.rank, r->channel, r->timeout_ms, &op);
 	if (rc == 0)
 		rc = find_ends(view, r, &op);
 	if (rc == 0)

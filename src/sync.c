@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+_Static_assert(sizeof(struct symm_sync) % 64 == 0 && sizeof(struct symm_sync_peer) % 64 == 0,
+	       "peers do not share cache lines");
 _Static_assert(SYMM_CHANNELS == SYMM_SYNC_OWN_CHANNEL && SYMM_SYNC_CHANNELS == SYMM_CHANNELS + 1,
 	       "behind the users' channels is the library's own");
 

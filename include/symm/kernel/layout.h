@@ -83,7 +83,7 @@ struct symm_sync_group {
 /* What a rank keeps of one peer, in cache lines of its own. */
 struct symm_sync_peer {
 	char *slot; /* the peer's slot of shared words, as mapped here */
-	uint64_t unused[7];
+	uint64_t unused[5];
 	struct {
 		uint64_t put, wait; /* tickets */
 	} channel[SYMM_SYNC_CHANNELS];

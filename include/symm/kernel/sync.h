@@ -454,8 +454,8 @@ SYMM_FN int symm_sync_unreachable(const struct symm_sync_call *c, uint32_t dst, 
 }
 
 /* Signals rank dst, once it has consumed the last signal of this channel. */
-SYMM_FN int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst, uint32_t channel, uint64_t timeout_ns,
-				 uint32_t *blame)
+SYMM_FN_HOT int symm_sync_put_signal(const struct symm_sync_place *at, uint32_t dst, uint32_t channel,
+				     uint64_t timeout_ns, uint32_t *blame)
 {
 	uint64_t ticket = symm_counter_take(&symm_sync_peer_at(at->sync, dst)->channel[channel].put);
 	struct symm_sync_call c = symm_sync_call_of(at, SYMM_SYNC_PUT_SIGNAL, 1, channel, timeout_ns, dst, dst + 1);
