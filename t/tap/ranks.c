@@ -26,6 +26,8 @@ int tap_rank_failed(const char *file, int line, const char *cond, const char *fo
 	return 1;
 }
 
+#define LONG 1 /* seconds: worth a word */
+
 static double seconds(void)
 {
 	struct timespec now;
@@ -100,7 +102,7 @@ static bool report_rank(const char *name, int rank, int status, int timeout_s)
 bool tap_ranks(const char *name, int n, int (*fn)(int rank, void *arg), void *arg, int timeout_s)
 {
 	int *pid = calloc((size_t)n, sizeof(*pid));
-	double deadline;
+	double begun = seconds(), deadline;
 	bool all = true;
 
 	if (!pid)
@@ -109,6 +111,8 @@ bool tap_ranks(const char *name, int n, int (*fn)(int rank, void *arg), void *ar
 	deadline = deadline_after(timeout_s);
 	for (int rank = 0; rank < n; rank++)
 		all &= report_rank(name, rank, wait_until(pid[rank], deadline), timeout_s);
+	if (seconds() - begun > LONG)
+		tap_diag("%.1f s: %s", seconds() - begun, name);
 	free(pid);
 	return all;
 }
