@@ -56,6 +56,8 @@ static int check_dtype(DLDataType dtype)
 	if (dtype.bits == 0 || dtype.lanes == 0)
 		return symm_error(SYMM_EINVAL, "dtype.bits is %d and dtype.lanes is %d: neither may be 0", dtype.bits,
 				  dtype.lanes);
+	if (dtype.code == kDLBool && dtype.bits != 8)
+		return symm_error(SYMM_EINVAL, "dtype is kDLBool of %d bits: it has 8", dtype.bits);
 	if (dtype.bits % 8 != 0)
 		return symm_error(SYMM_ENOTSUP,
 				  "dtype.bits is %d: elements that share bytes have no addresses; use 8 bits and pack",
@@ -208,7 +210,8 @@ static int check_new(const DLTensor *t, size_t *bytes)
 		return rc;
 	if (*bytes == 0)
 		return symm_error(SYMM_EINVAL, "a size is 0: a tensor of no elements has nothing to allocate");
-	return check_overlap(t);
+	rc = check_overlap(t);
+	return rc == 0 ? 0 : symm_error_prefix(rc, "a tensor over %zu bytes", *bytes);
 }
 
 /* The group is held, so that it is not left meanwhile. */
@@ -267,12 +270,15 @@ struct part {
 	bool pad;
 };
 
+static size_t part_bytes(const struct view *view, const struct part *part)
+{
+	return part->pad ? view->alloc->pad_bytes : view->alloc->bytes;
+}
+
 /* *data: where it begins; NULL without elements. */
 static int find_part(const struct view *view, const DLTensor *t, const struct part *part, void **data)
 {
-	size_t allocated = part->pad ? view->alloc->pad_bytes : view->alloc->bytes, element = element_bytes(t->dtype);
-	const char *what = part->pad ? "signal pad" : "buffer";
-	size_t bytes, begin, end;
+	size_t element = element_bytes(t->dtype), bytes, begin, end;
 	void *const *of;
 	int rc;
 
@@ -284,13 +290,12 @@ static int find_part(const struct view *view, const DLTensor *t, const struct pa
 				  (long long)part->offset);
 	rc = storage_bytes(t, &bytes);
 	if (rc != 0)
-		return symm_error_prefix(rc, "the %s has %zu bytes", what, allocated);
+		return rc;
 	if (__builtin_mul_overflow((size_t)part->offset, element, &begin) ||
-	    __builtin_add_overflow(begin, bytes, &end) || end > allocated)
+	    __builtin_add_overflow(begin, bytes, &end) || end > part_bytes(view, part))
 		return symm_error(SYMM_EINVAL,
-				  "%zu bytes at storage_offset %lld, elements of %zu bytes, reach beyond the %zu bytes "
-				  "of the %s",
-				  bytes, (long long)part->offset, element, allocated, what);
+				  "%zu bytes at storage_offset %lld, elements of %zu bytes, reach beyond its end",
+				  bytes, (long long)part->offset, element);
 	of = part->pad ? view->pad : view->buffer;
 	*data = bytes > 0 ? (char *)of[part->rank] + begin : NULL;
 	return 0;
@@ -331,6 +336,9 @@ static int get(struct symm_mem *handle, const struct part *part, int ndim, const
 		else
 			free(tensor);
 	}
+	if (rc != 0)
+		symm_error_prefix(rc, "the %s has %zu bytes", part->pad ? "signal pad" : "buffer",
+				  part_bytes(view, part));
 	symm_view_put(view);
 	return rc;
 }

@@ -126,7 +126,7 @@ static const struct refusal {
 	  { INT64_C(1) << 44, 1 },
 	  SYMM_EINVAL,
 	  "140737488355336 bytes are more than" },
-	{ { kDLUInt, 8, 1 }, 1, { 2 }, true, { 0 }, SYMM_EINVAL, "strides[0] is 0, and" },
+	{ { kDLUInt, 8, 1 }, 1, { 2 }, true, { 0 }, SYMM_EINVAL, "a tensor over 1 bytes: strides[0] is 0, and" },
 	{ { kDLUInt, 8, 1 }, 2, { 2, 2 }, true, { 1, 1 }, SYMM_EINVAL, "two elements could have one address" },
 	{ { kDLUInt, 8, 1 },
 	  2,
@@ -138,6 +138,7 @@ static const struct refusal {
 	{ { kDLUInt, 8, 1 }, 3, { 3, 2, 2 }, true, { 1, 6, 2 }, SYMM_EINVAL, "strides[2] is 2, and" },
 	{ { kDLFloat4_e2m1fn + 1, 8, 1 }, 1, { 1 }, false, { 0 }, SYMM_EINVAL, "dtype.code is 18" },
 	{ { kDLInt, 0, 1 }, 1, { 1 }, false, { 0 }, SYMM_EINVAL, "dtype.bits is 0 and dtype.lanes is 1" },
+	{ { kDLBool, 32, 1 }, 1, { 1 }, false, { 0 }, SYMM_EINVAL, "kDLBool of 32 bits: it has 8" },
 	{ { kDLInt, 8, 0 }, 1, { 1 }, false, { 0 }, SYMM_EINVAL, "dtype.bits is 8 and dtype.lanes is 0" },
 	{ { kDLFloat4_e2m1fn, 4, 1 }, 1, { 2 }, false, { 0 }, SYMM_ENOTSUP, "dtype.bits is 4: elements that share" },
 	{ { kDLFloat4_e2m1fn, 4, 2 }, 1, { 2 }, false, { 0 }, SYMM_ENOTSUP, "dtype.bits is 4" },
@@ -237,17 +238,17 @@ static const struct part {
 	  1,
 	  { BLOCK + 1 },
 	  0,
-	  "1001 bytes at storage_offset 0, elements of 1 bytes, reach beyond the 1000 bytes of the buffer" },
+	  "the buffer has 1000 bytes: 1001 bytes at storage_offset 0, elements of 1 bytes, reach beyond its end" },
 	{ { kDLUInt, 8, 1 }, 1, { 1 }, BLOCK, "1 bytes at storage_offset 1000" },
 	{ { kDLUInt, 8, 1 }, 1, { 0 }, BLOCK + 1, "0 bytes at storage_offset 1001" },
 	{ { kDLFloat, 64, 1 },
 	  1,
 	  { 125 },
 	  1,
-	  "1000 bytes at storage_offset 1, elements of 8 bytes, reach beyond the 1000 bytes" },
+	  "1000 bytes: 1000 bytes at storage_offset 1, elements of 8 bytes, reach beyond its end" },
 	{ { kDLFloat, 64, 1 }, 1, { 126 }, 0, "1008 bytes" },
 	{ { kDLFloat, 64, 1 }, 0, { 0 }, 125, "8 bytes at storage_offset 125" },
-	{ { kDLUInt, 8, 1 }, 1, { 1 }, -1, "storage_offset is -1: it may not be negative" },
+	{ { kDLUInt, 8, 1 }, 1, { 1 }, -1, "the buffer has 1000 bytes: storage_offset is -1: it may not be negative" },
 	{ { kDLUInt, 8, 1 }, 1, { 1 }, INT64_MAX, "1 bytes at storage_offset 9223372036854775807" },
 	{ { kDLFloat, 64, 1 }, 1, { 1 }, INT64_MAX, "8 bytes at storage_offset 9223372036854775807" },
 	{ { kDLFloat, 64, 1 }, 1, { 1 }, INT64_C(1) << 61, "8 bytes at storage_offset 2305843009213693952" },
@@ -258,7 +259,7 @@ static const struct part {
 	  0,
 	  "the buffer has 1000 bytes: the sizes and strides reach over more bytes" },
 	{ { kDLUInt, 8, 1 }, 2, { INT64_MAX, 3 }, 0, "more elements than 63 bits" },
-	{ { kDLUInt, 8, 1 }, 2, { 1, -5 }, 0, "sizes[1] is -5" },
+	{ { kDLUInt, 8, 1 }, 2, { 1, -5 }, 0, "the buffer has 1000 bytes: sizes[1] is -5" },
 	{ { kDLUInt, 8, 1 }, -1, { 1 }, 0, "ndim is -1" },
 	{ { kDLInt, 8, 0 }, 1, { 1 }, 0, "dtype.lanes is 0" },
 	{ { 99, 8, 1 }, 1, { 1 }, 0, "dtype.code is 99" },
@@ -323,7 +324,8 @@ static int check_pad(struct rig *rig, struct symm_mem *mem, int rank)
 	CHECK(read_word(rig, mine, (size_t)all - 1) == 41 - (uint64_t)rank);
 	CHECK(write_word(rig, mine, (size_t)all - 1, 0));
 	symm_tensor_free(theirs);
-	BAD(symm_get_signal_pad(mem, rank, 1, &all, word, 1, &theirs), SYMM_EINVAL, "bytes of the signal pad");
+	BAD(symm_get_signal_pad(mem, rank, 1, &all, word, 1, &theirs), SYMM_EINVAL,
+	    "the signal pad has 2048 bytes: 2048 bytes at storage_offset 1");
 	BAD(symm_get_signal_pad(mem, rank, 1, &one, byte, size, &theirs), SYMM_EINVAL, "symm_get_signal_pad: 1 bytes");
 	symm_tensor_free(mine);
 	GOOD(symm_barrier(mem, 0, 0));

@@ -241,6 +241,11 @@ namespace detail
 template <int bytes> struct width {
 };
 
+template <class T> struct word {
+	static_assert(T(1) / T(2) == T(0) && (sizeof(T) == 4 || sizeof(T) == 8), "integers of 4 or 8 bytes");
+	typedef width<sizeof(T)> size;
+};
+
 #ifdef __CUDACC__
 SYMM_FN uint32_t load_relaxed(const void *address, width<4>)
 {
@@ -278,18 +283,18 @@ SYMM_FN void store_relaxed(void *address, uint64_t value, width<8>)
 #ifdef __CUDACC__
 template <class T> SYMM_FN T load_relaxed(const T *address)
 {
-	return static_cast<T>(detail::load_relaxed(address, detail::width<sizeof(T)>()));
+	return static_cast<T>(detail::load_relaxed(address, typename detail::word<T>::size()));
 }
 
 /* What the writer of the value published before is seen after. */
 template <class T> SYMM_FN T load_acquire(const T *address)
 {
-	return static_cast<T>(detail::load_acquire(address, detail::width<sizeof(T)>()));
+	return static_cast<T>(detail::load_acquire(address, typename detail::word<T>::size()));
 }
 
 template <class T> SYMM_FN void store_relaxed(T *address, T value)
 {
-	detail::store_relaxed(address, static_cast<uint64_t>(value), detail::width<sizeof(T)>());
+	detail::store_relaxed(address, static_cast<uint64_t>(value), typename detail::word<T>::size());
 }
 
 /* What this thread did before is seen by who acquires the value. */
@@ -307,21 +312,25 @@ SYMM_FN void fence()
 #else
 template <class T> SYMM_FN T load_relaxed(const T *address)
 {
+	static_cast<void>(sizeof(detail::word<T>));
 	return __atomic_load_n(address, SYMM_ATOMIC_POLL);
 }
 
 template <class T> SYMM_FN T load_acquire(const T *address)
 {
+	static_cast<void>(sizeof(detail::word<T>));
 	return __atomic_load_n(address, __ATOMIC_ACQUIRE);
 }
 
 template <class T> SYMM_FN void store_relaxed(T *address, T value)
 {
+	static_cast<void>(sizeof(detail::word<T>));
 	__atomic_store_n(address, value, __ATOMIC_RELAXED);
 }
 
 template <class T> SYMM_FN void store_release(T *address, T value)
 {
+	static_cast<void>(sizeof(detail::word<T>));
 	__atomic_store_n(address, value, __ATOMIC_RELEASE);
 }
 
