@@ -326,7 +326,8 @@ static int check_pad(struct rig *rig, struct symm_mem *mem, int rank)
 	symm_tensor_free(theirs);
 	BAD(symm_get_signal_pad(mem, rank, 1, &all, word, 1, &theirs), SYMM_EINVAL,
 	    "the signal pad has 2048 bytes: 2048 bytes at storage_offset 1");
-	BAD(symm_get_signal_pad(mem, rank, 1, &one, byte, size, &theirs), SYMM_EINVAL, "symm_get_signal_pad: 1 bytes");
+	BAD(symm_get_signal_pad(mem, rank, 1, &one, byte, size, &theirs), SYMM_EINVAL,
+	    "symm_get_signal_pad: the signal pad has 2048 bytes: 1 bytes");
 	symm_tensor_free(mine);
 	GOOD(symm_barrier(mem, 0, 0));
 	return 0;
