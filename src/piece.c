@@ -32,13 +32,26 @@ struct piece *symm_piece_around(const void *ptr)
 	return overlapping(ptr, 1);
 }
 
+static bool goes_with(const struct group *memory, const struct context *context, const struct group *group)
+{
+	return memory->context == context && (group == NULL || memory == group);
+}
+
+/* An allocator may have its memory of another group: what is behind the piece goes with that one. */
+static bool is_shown(const struct piece *piece, const struct context *context, const struct group *group)
+{
+	const struct alloc *behind = symm_alloc_around(piece->ptr);
+
+	return goes_with(piece->group, context, group) || (behind != NULL && goes_with(behind->group, context, group));
+}
+
 size_t symm_piece_tensors(const struct context *context, const struct group *group)
 {
 	const struct piece *piece;
 	size_t n = 0;
 
 	LIST_FOREACH(piece, &pieces, entry)
-	n += piece->tensor && piece->group->context == context && (group == NULL || piece->group == group);
+	n += piece->tensor && is_shown(piece, context, group);
 	return n;
 }
 

@@ -28,7 +28,8 @@ struct piece *symm_piece_hold(const void *ptr, int *rc);
 void symm_piece_put(struct piece *piece);
 /* With the lock of memory held: the piece around ptr; NULL if there is none. */
 struct piece *symm_piece_around(const void *ptr);
-/* With the lock of memory held: how many pieces of the group (NULL: of the context) are in tensors. */
+/* With the lock of memory held: how many pieces of the group (NULL: of the context), or on memory of its, are in
+ * tensors. */
 size_t symm_piece_tensors(const struct context *context, const struct group *group);
 /* Frees the piece at ptr; *found tells whether there was one. */
 int symm_piece_free(void *ptr, bool *found);

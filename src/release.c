@@ -289,9 +289,10 @@ int symm_tensors_refuse(struct context *context, struct group *group)
 	symm_memory_unlock();
 	if (n == 0)
 		return 0;
-	return symm_error(SYMM_EBUSY, "%zu tensor%s of the memory of %s%s %s alive: call %s first", n, n == 1 ? "" : "s",
-			  group != NULL ? "group " : "this context", group != NULL ? group->name : "",
-			  n == 1 ? "is" : "are", n == 1 ? "its deleter" : "their deleters");
+	return symm_error(SYMM_EBUSY, "%zu tensor%s of the memory of %s%s %s alive: call %s first", n,
+			  n == 1 ? "" : "s", group != NULL ? "group " : "this context",
+			  group != NULL ? group->name : "", n == 1 ? "is" : "are",
+			  n == 1 ? "its deleter" : "their deleters");
 }
 
 static int use_alloc(const void *ptr, struct use *use)
@@ -324,6 +325,9 @@ static int use_piece(const void *ptr, struct use *use)
 				  "allocator %s: the memory at %p is of no device that DLPack knows, so it cannot be a "
 				  "tensor",
 				  piece->by->type, ptr);
+	rc = check_leaving(behind->group);
+	if (rc != 0)
+		return rc;
 	piece->tensor = true;
 	use->device = behind->block->device;
 	return 0;

@@ -216,6 +216,100 @@ static int left_alive(int rank, void *arg)
 	return 0;
 }
 
+/* ---- memory of another group ---- */
+
+struct lender {
+	struct symm_allocator device;
+	struct symm_group *group; /* whose the memory is */
+};
+
+static int lender_alloc(void *arg, struct symm_group *group, size_t bytes, const struct symm_alloc_options *options,
+			void **ptr)
+{
+	const struct lender *lender = arg;
+
+	(void)group;
+	(void)options;
+	return lender->device.alloc(lender->device.arg, lender->group, bytes, NULL, ptr);
+}
+
+static int lender_free(void *arg, void *ptr)
+{
+	const struct lender *lender = arg;
+
+	return lender->device.free(lender->device.arg, ptr);
+}
+
+static int lender_size(void *arg, const void *ptr, size_t *bytes)
+{
+	const struct lender *lender = arg;
+
+	return lender->device.alloc_size(lender->device.arg, ptr, bytes);
+}
+
+static int lender_meet(void *arg, void *ptr, struct symm_group *group, int64_t timeout_ms, struct symm_mem **mem)
+{
+	const struct lender *lender = arg;
+
+	return lender->device.rendezvous(lender->device.arg, ptr, group, timeout_ms, mem);
+}
+
+static int lender_met(void *arg, const void *ptr, struct symm_group *group)
+{
+	const struct lender *lender = arg;
+
+	return lender->device.rendezvous_completed(lender->device.arg, ptr, group);
+}
+
+static int lender_register(struct lender *lender, struct symm_group *group)
+{
+	const struct symm_allocator table = { sizeof(table), lender,      lender_alloc, lender_free,
+					      lender_size,   lender_meet, lender_met,   own_cast };
+
+	*lender = (struct lender){ .device = SYMM_ALLOCATOR_INIT, .group = group };
+	GOOD(symm_get_allocator(device_type(), &lender->device));
+	GOOD(symm_register_allocator("mine", &table));
+	return 0;
+}
+
+static int tensor_of_mine(struct symm_group *group, DLManagedTensorVersioned **tensor)
+{
+	struct symm_alloc_options options = SYMM_ALLOC_OPTIONS_INIT;
+	const int64_t size = BYTES;
+
+	options.device = "mine";
+	return symm_empty_strided(group, 1, &size, NULL, (DLDataType){ kDLUInt, 8, 1 }, &options, tensor);
+}
+
+/* A tensor keeps the memory that it shows, also where that is of another group, or context, than its own. */
+static int lent_tensors(int rank, void *arg)
+{
+	struct rig *rig = arg, second = *rig;
+	struct lender lender;
+	struct symm_group *other;
+	DLManagedTensorVersioned *tensor;
+
+	GOOD(rig_join(rig, rank));
+	second.job = "second";
+	GOOD(rig_join(&second, rank));
+	GOOD(symm_group_join(rig->context, "other", 0, 1, 0, &other));
+	if (lender_register(&lender, other) != 0)
+		return 1;
+	GOOD(tensor_of_mine(rig->group, &tensor));
+	BAD(symm_group_leave(other), SYMM_EBUSY, "1 tensor of the memory of group other is alive");
+	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "1 tensor of the memory of group world is alive");
+	symm_tensor_free(tensor);
+	GOOD(tensor_of_mine(second.group, &tensor));
+	BAD(symm_close(rig->context), SYMM_EBUSY, "1 tensor of the memory of this context is alive");
+	BAD(symm_close(second.context), SYMM_EBUSY, "1 tensor of the memory of this context is alive");
+	CHECK(device_holds(device_of_context(rig->context), tensor->dl_tensor.data, BYTES, 0));
+	symm_tensor_free(tensor);
+	GOOD(symm_group_leave(other));
+	GOOD(symm_close(rig->context));
+	GOOD(symm_close(second.context));
+	return 0;
+}
+
 /* ---- functions that come back ---- */
 
 static int alloc_again(struct symm_group *group)
@@ -546,6 +640,7 @@ int main(void)
 	} tests[] = {
 		{ "a device type of its own", 2, own_type },
 		{ "what is left alive is freed", 1, left_alive },
+		{ "tensors of another group's memory", 1, lent_tensors },
 		{ "an allocator that comes back to itself", 1, coming_back },
 		{ "free waits for calls", 1, free_waits },
 		{ "an address is given again at once", 1, given_again },
