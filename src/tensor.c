@@ -143,7 +143,7 @@ static size_t element_bytes(DLDataType dtype)
 /* From the first element's first byte to behind the last element's last; 0 without elements. */
 static int storage_bytes(const DLTensor *t, size_t *bytes)
 {
-	int64_t last = 0, reach;
+	int64_t elements = 1, reach;
 	size_t n = 0;
 
 	for (int i = 0; i < t->ndim; i++) {
@@ -154,9 +154,9 @@ static int storage_bytes(const DLTensor *t, size_t *bytes)
 	}
 	for (int i = 0; i < t->ndim; i++)
 		if (__builtin_mul_overflow(t->shape[i] - 1, t->strides[i], &reach) ||
-		    __builtin_add_overflow(last, reach, &last))
+		    __builtin_add_overflow(elements, reach, &elements))
 			goto too_many;
-	if (__builtin_mul_overflow((size_t)last + 1, element_bytes(t->dtype), &n))
+	if (__builtin_mul_overflow((size_t)elements, element_bytes(t->dtype), &n))
 		goto too_many;
 	*bytes = n;
 	return 0;

@@ -112,6 +112,7 @@ static const struct refusal {
 	{ { kDLFloat, 64, 1 }, 1, { INT64_MAX }, false, { 0 }, SYMM_EINVAL, "more bytes than 64 bits" },
 	{ { kDLUInt, 8, 1 }, 2, { 3, 2 }, true, { INT64_MAX, 1 }, SYMM_EINVAL, "more bytes than 64 bits" },
 	{ { kDLUInt, 8, 1 }, 2, { 2, 2 }, true, { INT64_MAX, INT64_MAX }, SYMM_EINVAL, "more bytes than 64 bits" },
+	{ { kDLUInt, 8, 1 }, 1, { 2 }, true, { INT64_MAX }, SYMM_EINVAL, "more bytes than 64 bits" },
 	{ { kDLUInt, 8, 1 },
 	  1,
 	  { INT64_MAX },
