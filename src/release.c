@@ -379,11 +379,21 @@ static void end_unwanted(struct alloc *alloc)
 		warn_that_it_stays();
 }
 
+static void end_piece(struct piece *piece)
+{
+	if (symm_is_finalizing()) {
+		symm_memory_write();
+		piece->tensor = false;
+		symm_memory_unlock();
+	} else if (symm_piece_end_tensor(piece) != 0) {
+		warn_that_it_stays();
+	}
+}
+
 void symm_use_end(const struct use *use)
 {
 	if (use->piece != NULL) {
-		if (!symm_is_finalizing() && symm_piece_end_tensor(use->piece) != 0)
-			warn_that_it_stays();
+		end_piece(use->piece);
 		return;
 	}
 	symm_memory_write();

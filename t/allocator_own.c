@@ -310,6 +310,37 @@ static int lent_tensors(int rank, void *arg)
 	return 0;
 }
 
+static struct {
+	struct rig rig;
+	struct lender lender;
+	DLManagedTensorVersioned *tensor;
+} leaver;
+
+/* Registered before the library's own, so it runs after that. */
+static void end_late(void)
+{
+	bool finalizing = symm_is_finalizing() == 1;
+
+	if (leaver.tensor == NULL)
+		return;
+	symm_tensor_free(leaver.tensor);
+	if (finalizing && symm_close(leaver.rig.context) == 0)
+		_exit(0);
+	tap_diag("in exit(): %d: %s", finalizing, symm_last_error());
+}
+
+/* What a deleter leaves alone in exit() is nobody's tensor any more. */
+static int exits(int rank, void *arg)
+{
+	leaver.rig = *(struct rig *)arg;
+	CHECK(atexit(end_late) == 0);
+	GOOD(rig_join(&leaver.rig, rank));
+	if (lender_register(&leaver.lender, leaver.rig.group) != 0)
+		return 1;
+	GOOD(tensor_of_mine(leaver.rig.group, &leaver.tensor));
+	return 1; /* end_late makes it 0 */
+}
+
 /* ---- functions that come back ---- */
 
 static int alloc_again(struct symm_group *group)
@@ -641,6 +672,7 @@ int main(void)
 		{ "a device type of its own", 2, own_type },
 		{ "what is left alive is freed", 1, left_alive },
 		{ "tensors of another group's memory", 1, lent_tensors },
+		{ "tensors in exit()", 1, exits },
 		{ "an allocator that comes back to itself", 1, coming_back },
 		{ "free waits for calls", 1, free_waits },
 		{ "an address is given again at once", 1, given_again },
