@@ -139,6 +139,7 @@ int symm_pool_create(struct symm_group *handle, size_t bytes, const struct symm_
 	if (group == NULL)
 		return symm_error_prefix(rc, "symm_pool_create");
 	rc = pool_create(group, bytes, options != NULL ? options : &defaults, timeout_ms, pool);
+	symm_count_end(&group->context->stats, rc);
 	symm_group_put(group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_pool_create");
 }
@@ -364,6 +365,7 @@ int symm_pool_check(struct symm_pool *handle, int64_t timeout_ms)
 	/* Held, so that the wait ends when the pool does: symm_view_close. */
 	if (symm_view_get(pool->view->handle, &rc) != NULL) {
 		rc = check_in_turn(pool, timeout_ms);
+		symm_count_end(&pool->view->group->context->stats, rc);
 		symm_view_put(pool->view);
 	}
 	pool_put(pool);

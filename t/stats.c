@@ -1,6 +1,7 @@
 /* What a context counts: symm_context_stats. */
 #include "ask.h"
 #include "rig.h"
+#include "symm/pool.h"
 
 #include <pthread.h>
 
@@ -223,6 +224,27 @@ static int times_out(int rank, void *arg)
 	return symm_close(rig.context);
 }
 
+/* What a pool waits for counts as the same without one. */
+static int pools_time_out(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_pool *pool;
+
+	(void)arg;
+	GOOD(rig_join(&rig, rank));
+	GOOD(symm_pool_create(rig.group, BYTES, NULL, 0, &pool));
+	if (rank == 0)
+		BAD(symm_pool_create(rig.group, BYTES, NULL, 100, &pool), SYMM_ETIMEDOUT, "timed out");
+	COUNTED(&rig, timeouts, rank == 0);
+	if (rank == 0)
+		BAD(symm_pool_check(pool, 100), SYMM_ETIMEDOUT, "timed out");
+	tap_rally(rally, RANKS);
+	COUNTED(&rig, timeouts, rank == 0 ? 2 : 0);
+	COUNTED(&rig, rendezvous_failed, rank == 0);
+	COUNTED(&rig, barriers, 0);
+	return symm_close(rig.context);
+}
+
 /* ---- the store ---- */
 
 static int reconnects(int rank, void *arg)
@@ -325,6 +347,7 @@ int main(void)
 	tap_ranks("barriers and signals", RANKS, work, NULL, 20);
 	tap_ranks("time waited", RANKS, waits, NULL, 20);
 	tap_ranks("time-outs", RANKS, times_out, NULL, 20);
+	tap_ranks("time-outs of pools", RANKS, pools_time_out, NULL, 20);
 	tap_ranks("connections", 1, reconnects, NULL, 20);
 	tap_ranks("while others work", 1, monotone, NULL, 20);
 	tap_redis_stop(&redis);
