@@ -182,6 +182,8 @@ static int waits(int rank, void *arg)
 	GOOD(symm_barrier(mem, 0, 0));
 	GOOD(stats_of(&rig, &before));
 	CHECK(before.collective_ns > 0);
+	GOOD(symm_write_value(mem, rank, 0, 1, 8)); /* waits for nobody */
+	COUNTED(&rig, waited_ns, before.waited_ns);
 	tap_rally(rally, RANKS);
 	start = seconds_now();
 	if (rank == 1)

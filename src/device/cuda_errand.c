@@ -375,6 +375,7 @@ int symm_cuda_run(struct symm_device *base, const struct symm_sync_op *op, int *
 	if (rc == 0)
 		rc = run_sync(device, op, kind, code, peer, count);
 	symm_cuda_leave(device, &scope);
-	*waited_ns = (uint64_t)(symm_now() - start);
+	if (op->kind != SYMM_OP_WRITE_VALUE)
+		*waited_ns = (uint64_t)(symm_now() - start);
 	return rc;
 }
