@@ -90,7 +90,7 @@ static int run(struct view *view, const struct request *r)
 	op.kind = r->kind;
 	op.bytes = r->bytes;
 	op.value = r->value;
-	op.channel = 0;
+	op.channel = SYMM_DOING_NO_CHANNEL;
 	op.peer = 0;
 	op.timeout_ns = 0;
 	if (r->kind == SYMM_OP_PUT_WITH_SIGNAL)

@@ -37,13 +37,15 @@ void symm_doing_end(struct doing *doing)
 static int print(const struct doing *doing, const char *before, char *out, size_t size)
 {
 	const char *call = __atomic_load_n(&doing->call, __ATOMIC_RELAXED);
+	uint32_t channel = __atomic_load_n(&doing->channel, __ATOMIC_RELAXED);
 
 	if (!doing->standing)
 		return snprintf(out, size, "%s%s", before, doing->text);
 	if (call == NULL)
 		return 0;
-	return snprintf(out, size, "%s%s on channel %u %s", before, call,
-			__atomic_load_n(&doing->channel, __ATOMIC_RELAXED), doing->text);
+	if (channel == SYMM_DOING_NO_CHANNEL)
+		return snprintf(out, size, "%s%s %s", before, call, doing->text);
+	return snprintf(out, size, "%s%s on channel %u %s", before, call, channel, doing->text);
 }
 
 void symm_doing_line(struct context *context, char *out, size_t size)

@@ -24,6 +24,7 @@ void symm_doing_end(struct doing *doing);
 /* All calls under way in one line, "" if none. */
 void symm_doing_line(struct context *context, char *out, size_t size);
 
+#define SYMM_DOING_NO_CHANNEL UINT32_MAX /* in the place of one, for calls that have none */
 /* call is a static string, or NULL. Two stores: cheap beside a barrier. */
 static inline void symm_doing_pass(struct doing *doing, const char *call, uint32_t channel)
 {

@@ -84,10 +84,12 @@ static int give_up(const struct view *view, const char *what, uint32_t channel)
 {
 	struct group *group = view->group;
 	struct symm_err why;
-	char name[128];
+	char name[128], where[32] = "";
 
-	symm_error_prefix(SYMM_ETIMEDOUT, "%s: %s on channel %u",
-			  symm_group_rank_name(group, group->rank, name, sizeof(name)), what, channel);
+	if (channel != SYMM_DOING_NO_CHANNEL)
+		snprintf(where, sizeof(where), " on channel %u", channel);
+	symm_error_prefix(SYMM_ETIMEDOUT, "%s: %s%s", symm_group_rank_name(group, group->rank, name, sizeof(name)),
+			  what, where);
 	symm_err_take(&why, SYMM_ETIMEDOUT);
 	symm_group_fail(group, group->rank, &why, true);
 	return symm_group_failed(group, SYMM_ETIMEDOUT);

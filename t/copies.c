@@ -1,7 +1,11 @@
 /* What moves data beside put and get: copies between any two ranks, fills, values that are published, payloads with a
  * signal; at once and on streams. */
 #include "ask.h"
+#include "doing.h"
+#include "handle.h"
 #include "rig.h"
+
+#include <pthread.h>
 
 #define RANKS 3
 #define BLOCK ((size_t)3 << 16) /* beyond the largest payload that one kernel carries */
@@ -510,6 +514,46 @@ static int unconsumed(int rank, void *arg)
 	return end(&b);
 }
 
+/* ---- what others are told that a rank is doing ---- */
+
+struct filler {
+	struct symm_mem *mem;
+	int stop, code;
+};
+
+static void *fill_on(void *arg)
+{
+	struct filler *filler = arg;
+
+	while (!__atomic_load_n(&filler->stop, __ATOMIC_ACQUIRE) && filler->code == 0)
+		filler->code = symm_memset32(filler->mem, 0, 0, 1, BLOCK / 4);
+	return NULL;
+}
+
+/* What moves data uses no channel, and so names none. */
+static int telling(int rank, void *arg)
+{
+	struct filler filler = { .stop = 0 };
+	char line[512] = "";
+	struct context *context;
+	struct bench b;
+	pthread_t thread;
+	int rc;
+
+	if (begin(&b, arg, rank) != 0)
+		return 1;
+	filler.mem = b.mem;
+	context = symm_handle_get(b.rig->context, SYMM_HANDLE_CONTEXT, &rc);
+	CHECK(context != NULL && pthread_create(&thread, NULL, fill_on, &filler) == 0);
+	while (strstr(line, "memset32") == NULL && __atomic_load_n(&filler.code, __ATOMIC_RELAXED) == 0)
+		symm_doing_line(context, line, sizeof(line));
+	__atomic_store_n(&filler.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	symm_handle_put(b.rig->context);
+	CHECK(filler.code == 0 && strcmp(line, "memset32 of group world") == 0, "(%s)", line);
+	return end(&b);
+}
+
 /* A peer that has freed the allocation is still mapped: what needs nothing of it goes on; a signal does not. */
 static int closed(int rank, void *arg)
 {
@@ -559,6 +603,7 @@ int main(void)
 		{ "a payload that takes its time", big },
 		{ "what cannot be", refusals },
 		{ "a signal that is not consumed", unconsumed },
+		{ "what others are told", telling },
 		{ "a peer that has freed its block", closed },
 	};
 
