@@ -388,8 +388,8 @@ template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Pr
 } // namespace detail
 
 /* Waits until arrived() is true, which rank src is to bring about: a functor that one thread of the scope calls, again
- * and again; load_relaxed is enough for it, as what rank src published before is seen after. Returns the group's or the rank's failure too, but fails nothing itself:
- * after a time-out the group is as sound as before. */
+ * and again; load_relaxed is enough for it, as what rank src published before is seen after. Returns the group's or the
+ * rank's failure too, but fails nothing itself: after a time-out the group is as sound as before. */
 template <class Scope, class Predicate>
 SYMM_FN int wait_until(Scope scope, const device_view &view, int src, Predicate arrived, uint64_t timeout_ns = forever)
 {
