@@ -54,12 +54,12 @@ void symm_pool_discard(struct pool *pool)
 
 static int check_size(size_t bytes, const struct symm_alloc_options *options)
 {
-	if (options->persistent)
-		return symm_error(SYMM_EINVAL, "options.persistent is set: a pool is not persistent, but what "
-					       "symm_pool_alloc_persistent gives is");
-	if (bytes > SIZE_MAX - SYMM_POOL_ALIGN)
-		return symm_error(SYMM_EINVAL, "%zu bytes are more than an address space", bytes);
-	return 0;
+	int rc = symm_alloc_check(bytes, options);
+
+	if (rc == 0 && options->persistent)
+		rc = symm_error(SYMM_EINVAL, "options.persistent is set: a pool is not persistent, but what "
+					     "symm_pool_alloc_persistent gives is");
+	return rc;
 }
 
 /* Without a rendezvous yet, and, but for its allocation, unknown to all. */
