@@ -19,7 +19,7 @@ int symm_launch_read(struct symm_launch *launch);
 int symm_launch_ms(const char *variable, int64_t otherwise, int64_t *ms);
 /* 1 or 0 from the environment, 0 if it says nothing; SYMM_EINVAL names the variable. */
 int symm_launch_flag(const char *variable, bool *on);
-/* The variables that are read deeper inside, where no call could refuse them; SYMM_EINVAL names the one that is wrong. */
+/* The variables that are read deeper inside, where no call could refuse them; SYMM_EINVAL names a wrong one. */
 int symm_launch_check(void);
 
 #endif

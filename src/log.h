@@ -1,8 +1,8 @@
-/* log.h: lines for those who run symm: on stderr, or for a function of the program's. SYMM_LOG=error|warn|info|debug, or
- * symm_set_log, chooses how many (default: warn).
+/* log.h: lines for those who run symm: on stderr, or for a function of the program's. SYMM_LOG=error|warn|info|debug,
+ * or symm_set_log, chooses how many (default: warn).
  *
- * What happens to a rank is one line at SYMM_LOG_INFO, a failure at SYMM_LOG_WARN: the event, then the fields job=, group=
- * and rank=, as far as there are such, then what else there is to tell.
+ * What happens to a rank is one line at SYMM_LOG_INFO, a failure at SYMM_LOG_WARN: the event, then the fields job=,
+ * group= and rank=, as far as there are such, then what else there is to tell.
  */
 #ifndef SYMM_LOG_H
 #define SYMM_LOG_H

@@ -38,8 +38,8 @@ bool symm_multicast_offered(struct symm_device *device);
 
 /* Before the ranks come to the rendezvous that `whole` is about. What goes wrong here all hear of in the next step. */
 void symm_multicast_begin(struct multicast_offer *offer, const struct await *whole, struct block *block);
-/* After all have come and before they vote. failure: what this rank will have to vote. *made stays as it is if all go on
- * without. An error only if the store does not answer. */
+/* After all have come and before they vote. failure: what this rank will have to vote. *made stays as it is if all go
+ * on without. An error only if the store does not answer. */
 int symm_multicast_make(struct multicast_offer *offer, const struct await *whole, const struct symm_err *failure,
 			struct multicast *made);
 /* Takes back what was offered. */

@@ -1,5 +1,5 @@
-/* trace.h: who calls what, for profilers: NVTX ranges in domain "symm" where a tool has been loaded, and the functions of
- * symm_set_trace. Without either, a call costs a load and a branch. */
+/* trace.h: who calls what, for profilers: NVTX ranges in domain "symm" where a tool has been loaded, and the functions
+ * of symm_set_trace. Without either, a call costs a load and a branch. */
 #ifndef SYMM_TRACE_H
 #define SYMM_TRACE_H
 

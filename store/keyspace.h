@@ -1,8 +1,8 @@
 /* keyspace.h: what a group keeps in Redis, and the scripts that change it. man/symm-keyspace.7 documents every key.
  *
  * KEYS of a group start with "symm:{JOB/GROUP}:", one hash tag, so one slot of a Redis Cluster:
- *   group             hash: generation, nonce, state (forming, sealed, failed), world, ranks, why; opened, sealed: when,
- *                     in ms
+ *   group             hash: generation, nonce, state (forming, sealed, failed), world, ranks, why; opened, sealed:
+ *                     when, in ms
  *   members           hash: rank -> member record (wire.h)
  *   leases            sorted set: rank, score = server time in ms + lease
  *   doing             hash: rank -> what the rank is doing now, one line
@@ -87,8 +87,8 @@ struct symm_join_answer {
  * SYMM_ESTALE when the store's generation has another nonce than ks->nonce, SYMM_EPROTO for a reply that cannot be.
  * All bear being sent twice. */
 
-/* Enters, opens, replaces or seals, in one script. Other ranks, or a different world size, fail a forming generation for
- * all, with both. ks->nonce becomes that of answer->generation. */
+/* Enters, opens, replaces or seals, in one script. Other ranks, or a different world size, fail a forming generation
+ * for all, with both. ks->nonce becomes that of answer->generation. */
 int symm_keyspace_join(struct symm_keyspace *ks, const struct symm_join *join, int64_t deadline,
 		       struct symm_join_answer *answer);
 /* Takes a joiner out of the forming generation: me at my deadline, or one proven dead. *sealed: too late, it has

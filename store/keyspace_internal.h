@@ -22,8 +22,8 @@ struct symm_call {
 	char offer[SYMM_OFFER_MAX];
 };
 void symm_call_init(struct symm_call *call, struct symm_script *script);
-/* KEYS: one named by the format under the group's prefix; one of a generation; one of a rendezvous, or of the part of it
- * that ks names; all of a rendezvous and its parts; and the first n of group, members, leases, doing, events. */
+/* KEYS: one named by the format under the group's prefix; one of a generation; one of a rendezvous, or of the part of
+ * it that ks names; all of a rendezvous and its parts; and the first n of group, members, leases, doing, events. */
 void symm_call_key(struct symm_call *call, const struct symm_keyspace *ks, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void symm_call_generation_key(struct symm_call *call, const struct symm_keyspace *ks, uint64_t nonce, const char *kind,

@@ -175,8 +175,8 @@ static int own_type(int rank, void *arg)
 
 /* ---- ends ---- */
 
-/* What is not freed is freed for the user when its group is left or its context is closed, or, if the allocator does not
- * want to, later. */
+/* What is not freed is freed for the user when its group is left or its context is closed, or, if the allocator does
+ * not want to, later. */
 static int left_alive(int rank, void *arg)
 {
 	struct rig *rig = arg, second = *rig;

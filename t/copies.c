@@ -284,7 +284,7 @@ static const struct {
 };
 #define PAYLOADS ((int)(sizeof(payloads) / sizeof(payloads[0])))
 
-/* The source of what runs at once is any memory of the host's; a stream's is the device's own, or pinned, or a block. */
+/* The source of what runs at once is any memory of the host's; a stream's is the device's own, pinned, or a block. */
 static const unsigned char *source(const struct bench *b, int n, bool on_stream, unsigned char *plain)
 {
 	return n % 3 == 0 && !on_stream ? plain : b->own;

@@ -1,5 +1,5 @@
-/* Work on streams of all kinds, and captured: a graph is replayed right, mixed with eager and blocking calls, and whatever
- * else is done during a capture leaves it valid. */
+/* Work on streams of all kinds, and captured: a graph is replayed right, mixed with eager and blocking calls, and
+ * whatever else is done during a capture leaves it valid. */
 #include "cuda_help.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* The caller's current context, capture mode and last error are unchanged by every call of the library, whether it succeeds
- * or fails, whatever is current when it is called. */
+/* The caller's current context, capture mode and last error are unchanged by every call of the library, whether it
+ * succeeds or fails, whatever is current when it is called. */
 #include "cuda_help.h"
 #include "symm/allocator.h"
 #include "symm/pool.h"

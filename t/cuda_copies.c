@@ -1,5 +1,5 @@
-/* What moves data, on the CUDA device: captured, replayed and mixed with calls of other kinds; what of it kernels do and
- * what the driver; and memory that stays as long as work on a stream uses it. */
+/* What moves data, on the CUDA device: captured, replayed and mixed with calls of other kinds; what of it kernels do
+ * and what the driver; and memory that stays as long as work on a stream uses it. */
 #include "cuda_help.h"
 
 #define WORLD 2

@@ -1,5 +1,5 @@
-/* Worlds: large ones, ranks of one process on one GPU and on several, ranks of several hosts; who may meet whom, and what
- * the others are told. */
+/* Worlds: large ones, ranks of one process on one GPU and on several, ranks of several hosts; who may meet whom, and
+ * what the others are told. */
 #include "cuda_help.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* device_user.cu: a user's kernels that make every call of symm/device.cuh, to be compiled and not run: by nvcc and NVRTC
- * as they are, by C++ compilers with functions in the place of kernels. */
+/* device_user.cu: a user's kernels that make every call of symm/device.cuh, to be compiled and not run: by nvcc and
+ * NVRTC as they are, by C++ compilers with functions in the place of kernels. */
 #include <symm/device.cuh>
 
 #ifdef __CUDACC__

@@ -1,5 +1,5 @@
-/* Who can map whose memory: kinds of devices, shared GPUs, paths between them, and fabric handles across hosts. The host
- * device pretends to be the devices of the tables below; hosts are boot ids. */
+/* Who can map whose memory: kinds of devices, shared GPUs, paths between them, and fabric handles across hosts. The
+ * host device pretends to be the devices of the tables below; hosts are boot ids. */
 #include "ask.h"
 #include "exports.h"
 #include "keyspace.h"

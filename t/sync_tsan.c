@@ -1,5 +1,5 @@
-/* The algorithms of symm/kernel/sync.h with threads as ranks, over one plain array: ThreadSanitizer sees races here that it
- * cannot see between two mappings of one memory. */
+/* The algorithms of symm/kernel/sync.h with threads as ranks, over one plain array: ThreadSanitizer sees races here
+ * that it cannot see between two mappings of one memory. */
 #include "sync_cases.h"
 
 static const struct scenario scenarios[] = {

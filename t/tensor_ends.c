@@ -1,4 +1,4 @@
-/* How tensors end, and what does not end before them: in any order, on any thread, in exit() and in the child of a fork. */
+/* How tensors end, and what does not before them: in any order, on any thread, in exit() and in the child of a fork. */
 #include "ask.h"
 #include "release.h"
 #include "tensor_help.h"

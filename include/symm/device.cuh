@@ -1,13 +1,13 @@
 /* device.cuh: barriers, signals and peers' memory for users' own kernels.
  *
  * C++11 or later; nvcc and NVRTC of CUDA 12 and 13, for sm_75 and later, where everything here is for device code; and
- * any C++ compiler for the host device, where a thread of the CPU takes the place of a scope. Header-only. A kernel gets
- * a struct symm_device_view by value: symm_mem_device_view. See symm-device(7).
+ * any C++ compiler for the host device, where a thread of the CPU takes the place of a scope. Header-only. A kernel
+ * gets a struct symm_device_view by value: symm_mem_device_view. See symm-device(7).
  *
  * The calls share channels and counters with symm_barrier, symm_put_signal and symm_wait_signal: a kernel can signal
- * what a host call or another stream waits for, and the other way round. They return 0 or a negative SYMM code, the same
- * to all threads of the scope. None traps: a wait that fails makes the group fail, as a host call's does, and from then
- * on each call returns the code at once.
+ * what a host call or another stream waits for, and the other way round. They return 0 or a negative SYMM code, the
+ * same to all threads of the scope. None traps: a wait that fails makes the group fail, as a host call's does, and from
+ * then on each call returns the code at once.
  */
 #ifndef SYMM_DEVICE_CUH
 #define SYMM_DEVICE_CUH

@@ -80,14 +80,15 @@ SYMM_API int symm_is_finalizing(void);
 enum symm_log_level { SYMM_LOG_ERROR, SYMM_LOG_WARN, SYMM_LOG_INFO, SYMM_LOG_DEBUG };
 
 /* From now on the process logs up to that level (SYMM_AUTO: what SYMM_LOG says), and gives each line to fn, without its
- * end, on a thread that symm keeps for that while a context is open; NULL: to stderr. On that thread, calls that wait are
- * SYMM_EDEADLK. When it returns, the function before has been given its last line. */
+ * end, on a thread that symm keeps for that while a context is open; NULL: to stderr. On that thread, calls that wait
+ * are SYMM_EDEADLK. When it returns, the function before has been given its last line. */
 SYMM_API int symm_set_log(int level, void (*fn)(void *arg, int level, const char *line), void *arg);
 
 /* ---- tracing ---- */
 
-/* From now on each call that waits, enqueues or allocates is between begin, with its name, a static string, and end, both
- * on its own thread. Both NULL: no more. When it returns, the functions before have been called for the last time. */
+/* From now on each call that waits, enqueues or allocates is between begin, with its name, a static string, and end,
+ * both on its own thread. Both NULL: no more. When it returns, the functions before have been called for the last
+ * time. */
 SYMM_API int symm_set_trace(void (*begin)(void *arg, const char *call), void (*end)(void *arg), void *arg);
 
 /* ---- contexts ---- */

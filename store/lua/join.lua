@@ -2,10 +2,10 @@
 -- KEYS: 1 group, 2 members, 3 leases, 4 doing, 5 events; 6 host set and 7 verdict 0 of the expected generation;
 --       8 host set and 9 verdict 0 of the fresh one
 -- ARGV: 1 expected nonce, 2 fresh nonce, 3 rank, 4 incarnation, 5 record, 6 world size, 7 lease in ms, 8 lifetime of
---       the keys in ms, 9 "1": replace the generation, 10 the incarnation to replace, or "", 11 "1": do not complete the
---       group, answer "last" instead, 12 which ranks of which other group join, or ""
--- Answer: {word, nonce, number, state, world size, 1 if it was sealed else 0, why it failed, record of my rank's holder,
---         ms left of its lease}
+--       the keys in ms, 9 "1": replace the generation, 10 the incarnation to replace, or "", 11 "1": do not complete
+--       the group, answer "last" instead, 12 which ranks of which other group join, or ""
+-- Answer: {word, nonce, number, state, world size, 1 if it was sealed else 0, why it failed, record of my rank's
+--         holder, ms left of its lease}
 pcall(redis.replicate_commands)
 local group, members, leases, doing, events, host, verdict = unpack(KEYS, 1, 7)
 local expected, fresh, rank, incarnation, record, world, lease, lifetime = unpack(ARGV, 1, 8)
@@ -25,8 +25,8 @@ end
 local function answer(word, holder)
 	local is = redis.call('HMGET', group, 'nonce', 'generation', 'state', 'world', 'why')
 	local score = tonumber(redis.call('ZSCORE', leases, rank) or now - 1)
-	return {word, is[1] or '', is[2] or '', is[3] or '', is[4] or '', redis.call('HEXISTS', group, 'sealed'), is[5] or '',
-		holder or '', string.format('%.0f', score - now)}
+	return {word, is[1] or '', is[2] or '', is[3] or '', is[4] or '', redis.call('HEXISTS', group, 'sealed'),
+		is[5] or '', holder or '', string.format('%.0f', score - now)}
 end
 
 local function open()
@@ -45,8 +45,10 @@ local function fail(mine, theirs)
 		local n = tonumber(field)
 		if n and (not low or n < tonumber(low)) then low = field end
 	end
-	local who = low and 'rank ' .. low .. ' (host ' .. host_of(redis.call('HGET', members, low)) .. ')' or 'the group'
-	local text = string.format('rank %s (host %s) came with %s where %s has %s', rank, host_of(record), mine, who, theirs)
+	local who = low and 'rank ' .. low .. ' (host ' .. host_of(redis.call('HGET', members, low)) .. ')' or
+		'the group'
+	local text = string.format('rank %s (host %s) came with %s where %s has %s', rank, host_of(record), mine, who,
+		theirs)
 	local why = '-9 ' .. rank .. ' ' .. text:sub(1, 399)
 	redis.call('HSET', group, 'state', 'failed', 'why', why)
 	redis.call('SET', verdict, redis.call('HGET', group, 'nonce') .. ' fail ' .. why, 'PX', lifetime)
@@ -105,5 +107,7 @@ if held == incarnation then -- a long wait for the others: its caller comes agai
 	return answer('entered')
 end
 if holder and held ~= ARGV[10] then return answer('taken', holder) end
-if ARGV[11] == '1' and redis.call('HLEN', members) + (holder and 0 or 1) == tonumber(world) then return answer('last') end
+if ARGV[11] == '1' and redis.call('HLEN', members) + (holder and 0 or 1) == tonumber(world) then
+	return answer('last')
+end
 return enter()

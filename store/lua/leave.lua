@@ -1,8 +1,8 @@
 -- Takes a rank out of its group; the last one deletes the group's keys.
 -- KEYS: 1 group, 2 members, 3 leases, 4 doing, 5 events, 6 host set, then all others that the last one deletes
 -- ARGV: 1 nonce, 2 rank, 3 incarnation, 4 lifetime of the events in ms, 5 "1": only while the group is not complete
--- Answer: {"ok"}, also when I am not there; {"last"}: and the keys are deleted; {"sealed"}: the group was completed with
---         me; or {"stale"}
+-- Answer: {"ok"}, also when I am not there; {"last"}: and the keys are deleted; {"sealed"}: the group was completed
+--         with me; or {"stale"}
 pcall(redis.replicate_commands)
 local group, members, leases, doing, events, host = unpack(KEYS, 1, 6)
 local rank = ARGV[2]

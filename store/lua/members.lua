@@ -1,8 +1,8 @@
 -- The group and all its members.
 -- KEYS: 1 group, 2 members, 3 leases, 4 doing
 -- ARGV: 1 nonce, or "": of any generation
--- Answer: {"ok", nonce, number, state, world size, 1 if it was sealed else 0, why it failed, then for each rank, record,
---         ms left of its lease, what it is doing}, {"stale"} or {"none"}
+-- Answer: {"ok", nonce, number, state, world size, 1 if it was sealed else 0, why it failed, then for each rank,
+--         record, ms left of its lease, what it is doing}, {"stale"} or {"none"}
 local is = redis.call('HMGET', KEYS[1], 'nonce', 'generation', 'state', 'world', 'why')
 if ARGV[1] == '' then
 	if redis.call('EXISTS', KEYS[1]) == 0 then return {'none'} end

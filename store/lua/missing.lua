@@ -1,8 +1,8 @@
 -- Who has not come to a rendezvous, or, once all have come, has not voted. Rendezvous 0 is the join.
 -- KEYS: 1 group, 2 members, 3 leases, 4 doing, 5 arrived, 6 vote
 -- ARGV: 1 nonce, 2 world size, 3 number of the rendezvous, 4 how many to name
--- Answer: {"ok", 1 if they miss the vote else 0, how many in all, then for each rank, record or "", ms left of its lease,
---         what it is doing} or {"stale"}
+-- Answer: {"ok", 1 if they miss the vote else 0, how many in all, then for each rank, record or "", ms left of its
+--         lease, what it is doing} or {"stale"}
 local members, leases, doing = KEYS[2], KEYS[3], KEYS[4]
 local world = tonumber(ARGV[2])
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return {'stale'} end

@@ -35,8 +35,8 @@ local function judge(mine)
 	if redis.call('HLEN', arrived) == tonumber(world) then return 'go' end
 end
 
--- Who comes with a digest has done with the rendezvous before. Who comes without, to say that it cannot take part, may have
--- another thread that still waits there.
+-- Who comes with a digest has done with the rendezvous before. Who comes without, to say that it cannot take part, may
+-- have another thread that still waits there.
 local function all_take_part()
 	for _, value in ipairs(redis.call('HVALS', arrived)) do
 		if #value <= 33 then return false end

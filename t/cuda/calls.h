@@ -1,5 +1,5 @@
-/* calls.h: what the tests' kernels that call symm/device.cuh do, for GPU and CPU. On a CPU one thread stands for a scope,
- * and the algorithms are called as C has them. */
+/* calls.h: what the tests' kernels that call symm/device.cuh do, for GPU and CPU. On a CPU one thread stands for a
+ * scope, and the algorithms are called as C has them. */
 #ifndef TEST_CUDA_CALLS_H
 #define TEST_CUDA_CALLS_H
 

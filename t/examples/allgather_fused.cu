@@ -3,9 +3,9 @@
  * Each rank has a shard of floats and computes a polynomial of every float of every rank's shard. Two ways:
  *
  *   copy, then compute   copy engines bring the peers' shards here; then a kernel computes
- *   fused                one kernel: some of its blocks push this rank's shard to the peers, chunk by chunk, and raise a
- *                        flag there for each; all others compute: this rank's own chunks first, then those of peers as
- *                        they arrive
+ *   fused                one kernel: some of its blocks push this rank's shard to the peers, chunk by chunk, and raise
+ *                        a flag there for each; all others compute: this rank's own chunks first, then those of peers
+ *                        as they arrive
  *
  * Both are verified, then timed: medians of rank 0. The exit status is 1 if a result is wrong.
  *
@@ -116,7 +116,7 @@ __device__ inline void push(float4 *to, const float4 *from, size_t n)
 __device__ inline int push_all(const job &j, int pusher)
 {
 	const int me = symm::rank(j.view), world = symm::world_size(j.view);
-	/* Once a peer's kernel runs, its last one, which read what we overwrite, has ended. A channel for each pusher. */
+	/* Once a peer's kernel runs, its last one, which read what we overwrite, has ended. A channel a pusher. */
 	int code = symm::barrier(symm::block_scope(), j.view, pusher, patience_ns);
 
 	for (int step = 0; step < STEPS && code == 0; step++)

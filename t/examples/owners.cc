@@ -8,7 +8,7 @@
 namespace symm {
 
 struct Error : std::runtime_error {
-	explicit Error(int rc) : std::runtime_error(std::string(symm_strerror(rc)) + ": " + symm_last_error()), code(rc) {}
+	explicit Error(int rc) : runtime_error(std::string(symm_strerror(rc)) + ": " + symm_last_error()), code(rc) {}
 	const int code;
 };
 

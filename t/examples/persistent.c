@@ -1,4 +1,4 @@
-/* persistent.c: a block that is freed and allocated again is the same one, and needs no second rendezvous. Host device. */
+/* persistent.c: a block freed and allocated again is the same one, and needs no second rendezvous. Host device. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <symm/symm.h>

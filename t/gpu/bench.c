@@ -1,6 +1,7 @@
-/* bench.c: what synchronisation, payloads with a signal, a rendezvous and copies cost between two ranks, beside what the
- * device needs at the least: an empty kernel, the driver's own calls for a peer's block, a plain copy kernel. Medians,
- * seen by rank 0; both ranks run. Units of work are timed by events around many of them, in a stream or in one graph.
+/* bench.c: what synchronisation, payloads with a signal, a rendezvous and copies cost between two ranks, beside what
+ * the device needs at the least: an empty kernel, the driver's own calls for a peer's block, a plain copy kernel.
+ * Medians, seen by rank 0; both ranks run. Units of work are timed by events around many of them, in a stream or in one
+ * graph.
  *
  * usage: bench [UNITS [COPY_MIB [BLOCK_MIB]]]        (200, 256 and a quarter of it, 1024 and 1)
  */
@@ -310,8 +311,9 @@ static int bench_copies(struct bench *b, size_t bytes)
 
 /* ---- rendezvous: where its time goes ---- */
 
-/* The driver makes ranks that ask for access at once wait for each other, in either order: all figures are of the slower
- * rank. The calls of the driver that it may make. The driver's table is filled with these, which add up what each takes. */
+/* The driver makes ranks that ask for access at once wait for each other, in either order: all figures are of the
+ * slower rank. The calls of the driver that it may make. The driver's table is filled with these, which add up what
+ * each takes. */
 #define TIMED(X)                                                                                                       \
 	X(cuMemSetAccess, (unsigned long long a, size_t n, const struct symm_cuda_access *access, size_t count),       \
 	  (a, n, access, count))                                                                                       \

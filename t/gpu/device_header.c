@@ -1,6 +1,6 @@
-/* device_header.c: symm/device.cuh in kernels, in the scopes of a thread, a warp and a block: they pass messages in both
- * directions within one kernel, they meet host calls, they refuse wrong arguments, they end after a time-out; and what a
- * barrier and a signal cost there. Kernels are in t/cuda/calls.h.
+/* device_header.c: symm/device.cuh in kernels, in the scopes of a thread, a warp and a block: they pass messages in
+ * both directions within one kernel, they meet host calls, they refuse wrong arguments, they end after a time-out; and
+ * what a barrier and a signal cost there. Kernels are in t/cuda/calls.h.
  *
  * usage: device_header [ROUNDS]       of each exchange of messages (20000)
  */

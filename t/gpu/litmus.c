@@ -2,10 +2,11 @@
  *
  * Each of 8 streams serves 4 channels. A round of a channel: a kernel writes numbered words into the blocks of all
  * peers, a barrier, a kernel checks what the peers wrote here; then the same with one partner, and a signal in each
- * direction in place of the barrier; then again, but the words are written here, and copied to the partner together with
- * the signal. The words lie in two halves by turns, so that the barrier or signals of one round are all that keeps a rank
- * from overwriting what another still reads, two rounds later. Stores and loads are plain: nothing but symm orders them.
- * Rounds are enqueued by turns one by one and as a captured graph; neighbour ranks are out of step in that.
+ * direction in place of the barrier; then again, but the words are written here, and copied to the partner together
+ * with the signal. The words lie in two halves by turns, so that the barrier or signals of one round are all that keeps
+ * a rank from overwriting what another still reads, two rounds later. Stores and loads are plain: nothing but symm
+ * orders them. Rounds are enqueued by turns one by one and as a captured graph; neighbour ranks are out of step in
+ * that.
  *
  * usage: litmus [COUNT]          barriers, and signals and copies with signals each way, in total (100000)
  *        litmus --blind [COUNT]  without barriers and signals: then wrong words must be found

@@ -34,8 +34,8 @@ class Versioned(ctypes.Structure):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("persistent", I), ("alloc_id", ctypes.c_uint64),
-                ("signal_pad_bytes", ctypes.c_size_t)]
+    _fields_ = [("size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("persistent", I),
+                ("alloc_id", ctypes.c_uint64), ("signal_pad_bytes", ctypes.c_size_t)]
 
 
 OUT = ctypes.POINTER(P)

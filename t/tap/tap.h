@@ -69,7 +69,7 @@ struct tap_redis {
 enum tap_redis_kind {
 	TAP_REDIS_UNIX,     /* no port, url unix:// */
 	TAP_REDIS_TCP,      /* url redis://127.0.0.1:port */
-	TAP_REDIS_PASSWORD, /* requirepass "se%cret@:/" and an ACL user "ann" / "pass word", who may do all; url has ann */
+	TAP_REDIS_PASSWORD, /* requirepass "se%cret@:/", an ACL user "ann" / "pass word", who may do all; url has ann */
 	TAP_REDIS_TLS       /* server certificate for "localhost"; clients may, not must, show theirs;
 			     * url rediss://localhost:port?cacert=... */
 };

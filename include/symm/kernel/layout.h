@@ -132,8 +132,8 @@ struct symm_sync_layout {
 	size_t signal;  /* inbox: peer has put signal number epoch */
 	size_t credit;  /* peer has consumed my signal number epoch */
 	size_t state;   /* one for all channels: peer's SYMM_STATE_ */
-	size_t bell; /* [channel] x SYMM_SYNC_BELL_STRIDE bytes, CPU only: a uint32 futex for sleeping waiters, wait.h */
-	size_t bytes; /* of the whole slot */
+	size_t bell;    /* [channel] x SYMM_SYNC_BELL_STRIDE bytes, CPU only: a uint32 futex for sleepers, wait.h */
+	size_t bytes;   /* of the whole slot */
 };
 
 SYMM_FN_BOTH size_t symm_sync_padded(size_t bytes)
