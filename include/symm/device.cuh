@@ -44,7 +44,8 @@ SYMM_FN_BOTH int world_size(const device_view &view)
 	return view.world_size;
 }
 
-/* The address here of a rank's block. */
+/* The address here of a rank's block, and of its signal pad. Neither checks the rank: it is one of 0 to
+ * world_size - 1. */
 template <class T> SYMM_FN T *buffer(const device_view &view, int rank)
 {
 	return static_cast<T *>(view.buffers[rank]);
