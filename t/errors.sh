@@ -1,5 +1,6 @@
 #!/bin/bash
-# symm-errors(7) has every code of enum symm_error with its number, and sentences that the library can say.
+# symm-errors(7) has every code of enum symm_error with its number, and sentences that the library can say; and digests
+# of a rendezvous are in the pages as the library makes them.
 . "${top_srcdir:=.}/t/tap/tap.sh"
 cd "$top_srcdir" || exit 1
 page=man/symm-errors.7
@@ -35,7 +36,27 @@ samples_of_nothing() {
 	samples | grep -Evf <(sentences)
 }
 
+# The line that ranks compare in a rendezvous, as an expression.
+digest() {
+	local abi
+	abi=$(sed -n 's/^#define SYMM_ABI \([0-9]*\).*/\1/p' src/wire.h)
+	sed -n '/^static void write_digest/,/^}/s/.*"\(size=[^"]*abi=\)%d".*/\1/p' src/rendezvous.c |
+		sed "s/\$/$abi/; s/%zu/[0-9]+/g; s/%s/[0-9a-z]+/g"
+}
+
+# Whole ones stand in quotes, broken into lines anywhere.
+digests() {
+	cat man/*.[1-9] | tr '\n' ' ' | grep -oE '"size=[^"]*"' | tr -d '"'
+}
+
+digests_of_nothing() {
+	digests | grep -vxE "$(digest)"
+}
+
 is "each code, in order, with its number" "$(sections_of_codes)" "$(codes)"
 ok "the page has samples" test "$(samples | wc -l)" -ge 25
 is_empty "the library can say each of them" "$(samples_of_nothing)"
+ok "the library makes a digest: $(digest)" test -n "$(digest)"
+ok "the pages have some" test "$(digests | wc -l)" -ge 4
+is_empty "the library makes digests like each" "$(digests_of_nothing)"
 done_testing
