@@ -169,11 +169,21 @@ program_of_readme() {
 	sed -n '/^```c$/,/^```$/{/^```/d;p}' "$source/README.md"
 }
 
+# What needs nvcc and a GPU is not quoted: t/device_header.sh compiles it, t/gpu/run runs it.
 not_quoted() {
 	local file
 	for file in "$source"/t/examples/*.*; do
-		grep -qF ".\\\" t/examples/${file##*/}" "$source"/man/*.7 || echo "$file"
+		if [[ $file == *.cu ]]; then
+			grep -qF "t/examples/${file##*/}" "$source/t/device_header.sh" || echo "$file: not compiled"
+		else
+			grep -qF ".\\\" t/examples/${file##*/}" "$source"/man/*.7 || echo "$file"
+		fi
 	done
+}
+
+# Those that symm-examples(7) lists; those of the tutorial are in the list too.
+listed() {
+	sed -n '/^\.Bl /,/^\.El/s/^\.It Pa //p' "$source/man/symm-examples.7" | sed 's/ , /\n/g' | sort
 }
 
 make_tools
@@ -193,5 +203,6 @@ for page in "$source"/man/symm*.[37]; do
 	done
 done
 ok "README.md begins with hello.c" diff <(program_of_readme) "$source/t/examples/hello.c"
-is_empty "every file in t/examples is in a page" "$(not_quoted)"
+is_empty "every file in t/examples is in a page, or compiled elsewhere" "$(not_quoted)"
+is "symm-examples(7) lists them all" "$(listed)" "$(cd "$source/t/examples" && printf '%s\n' *.* | sort)"
 done_testing
