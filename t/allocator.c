@@ -1,8 +1,7 @@
 /* Registered allocators: what can be registered, one that wraps the device's own, counts calls and fails on demand, and
  * what the library makes of functions that do not keep to the rules. */
 #include "allocator_help.h"
-#include "ask.h"
-#include "rig.h"
+#include "cases.h"
 #include "symm/tensor.h"
 
 #include <sys/wait.h>
@@ -668,11 +667,7 @@ static int wrong_answers(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "what can be registered", 1, registration },
 		{ "a wrapper gets every call", 2, wrapping },
 		{ "tensors", 1, tensors },
@@ -684,13 +679,7 @@ int main(void)
 	if (!need_device(1))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, NULL, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

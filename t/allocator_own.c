@@ -1,8 +1,7 @@
 /* Allocators for a device type of their own: with memory of their own, when things end, when they come back to the
  * library, and among threads. */
 #include "allocator_help.h"
-#include "ask.h"
-#include "rig.h"
+#include "cases.h"
 #include "symm/tensor.h"
 
 #include <pthread.h>
@@ -664,11 +663,7 @@ static int changing(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "a device type of its own", 2, own_type },
 		{ "what is left alive is freed", 1, left_alive },
 		{ "tensors of another group's memory", 1, lent_tensors },
@@ -682,13 +677,7 @@ int main(void)
 	if (!need_device(1))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, NULL, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

@@ -61,8 +61,8 @@ c_tests = \
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
 t_alias_t_SOURCES = t/alias.c t/ask.h t/rig.h t/any_device.h
-t_allocator_t_SOURCES = t/allocator.c t/allocator_help.h t/ask.h t/rig.h t/any_device.h
-t_allocator_own_t_SOURCES = t/allocator_own.c t/allocator_help.h t/ask.h t/rig.h t/any_device.h
+t_allocator_t_SOURCES = t/allocator.c t/allocator_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
+t_allocator_own_t_SOURCES = t/allocator_own.c t/allocator_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_arguments_t_SOURCES = t/arguments.c t/ask.h t/rig.h t/any_device.h
 # The calls at which its ranks die or lack memory.
 t_faults_t_SOURCES = t/faults.c t/ask.h t/rig.h t/any_device.h
@@ -109,16 +109,16 @@ t_leaks_t_SOURCES = t/leaks.c t/ask.h t/rig.h t/any_device.h
 # Its clock can be set.
 t_log_t_SOURCES = t/log.c t/ask.h t/rig.h t/any_device.h
 t_log_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_now
-t_memory_t_SOURCES = t/memory.c t/ask.h t/rig.h t/any_device.h
-t_pads_t_SOURCES = t/pads.c t/ask.h t/rig.h t/any_device.h
+t_memory_t_SOURCES = t/memory.c t/ask.h t/cases.h t/rig.h t/any_device.h
+t_pads_t_SOURCES = t/pads.c t/ask.h t/cases.h t/rig.h t/any_device.h
 # The places at which its ranks die or stop.
 t_multicast_t_SOURCES = t/multicast.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_multicast_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_keyspace_publish \
 	-Wl,--wrap=symm_keyspace_vote
-t_pool_t_SOURCES = t/pool.c t/pool_help.h t/ask.h t/rig.h t/any_device.h
+t_pool_t_SOURCES = t/pool.c t/pool_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_pool_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_heap_create
-t_pool_ends_t_SOURCES = t/pool_ends.c t/pool_help.h t/ask.h t/rig.h t/any_device.h
+t_pool_ends_t_SOURCES = t/pool_ends.c t/pool_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h t/any_device.h
 # The host device pretends to be others.
 t_reach_t_SOURCES = t/reach.c t/ask.h t/rig.h t/any_device.h
@@ -126,10 +126,10 @@ t_reach_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_device_open \
 	-Wl,--wrap=symm_keyspace_offers
 t_restart_t_SOURCES = t/restart.c t/ask.h t/rig.h t/any_device.h
-t_subgroup_t_SOURCES = t/subgroup.c t/ask.h t/rig.h t/any_device.h
+t_subgroup_t_SOURCES = t/subgroup.c t/ask.h t/cases.h t/rig.h t/any_device.h
 t_signals_t_SOURCES = t/signals.c t/ask.h t/rig.h t/any_device.h
-t_tensor_t_SOURCES = t/tensor.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
-t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/rig.h t/any_device.h
+t_tensor_t_SOURCES = t/tensor.c t/tensor_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
+t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_stats_t_SOURCES = t/stats.c t/ask.h t/rig.h t/any_device.h
 t_trace_t_SOURCES = t/trace.c t/nvtx/tool.h t/ask.h t/rig.h t/any_device.h
 t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h

@@ -1,6 +1,5 @@
 /* Allocations: sizes, refusals, persistence, and every order in which pointer, reference, group and context end. */
-#include "ask.h"
-#include "rig.h"
+#include "cases.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -487,11 +486,7 @@ static void test_big(void)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "sizes", 2, sizes },
 		{ "refusals", 1, refusals },
 		{ "persistence", 2, persistence },
@@ -507,14 +502,8 @@ int main(void)
 		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
 	test_big();
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, rally, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

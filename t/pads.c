@@ -1,6 +1,5 @@
 /* The signal pad: its size as an option of the allocation. */
-#include "ask.h"
-#include "rig.h"
+#include "cases.h"
 
 static struct tap_redis redis;
 
@@ -114,11 +113,7 @@ static int disagreeing(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "sizes of pads", 2, pads },
 		{ "sizes that cannot be", 1, refusals },
 		{ "the pad of a persistent allocation", 1, cached },
@@ -128,12 +123,7 @@ int main(void)
 	if (!need_device(1))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
+	TEST_CASES(&redis, NULL, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

@@ -1,5 +1,5 @@
 /* Pools: the same offsets on all ranks, what is refused, persistent pieces, and what each mismatch is called. */
-#include "ask.h"
+#include "cases.h"
 #include "heap.h"
 #include "pool_help.h"
 
@@ -377,11 +377,7 @@ static int all_mismatches(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "the same offsets on all ranks", 2, same_offsets },
 		{ "checks in a row", 2, checks_in_a_row },
 		{ "pieces are shared", 2, sharing },
@@ -395,13 +391,7 @@ int main(void)
 	rally = tap_shared(sizeof(*rally));
 	offsets = tap_shared(OPERATIONS * sizeof(*offsets));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, rally, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

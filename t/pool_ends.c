@@ -1,5 +1,5 @@
 /* Pools used by threads, and every way in which one ends. */
-#include "ask.h"
+#include "cases.h"
 #include "doing.h"
 #include "pool_help.h"
 
@@ -377,11 +377,7 @@ static void test_death(struct rig rig)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "threads allocate", 1, used_by_threads },
 		{ "threads check", 2, checked_by_threads },
 		{ "ends", 2, ends },
@@ -395,13 +391,7 @@ int main(void)
 		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, rally, tests);
 	dying.url = redis.url;
 	test_death(dying);
 	tap_redis_stop(&redis);

@@ -1,7 +1,6 @@
 /* Groups by lists of ranks: who becomes which rank, lists that cannot be, lists that differ, and one allocation in a
  * group and in two groups of its ranks. */
-#include "ask.h"
-#include "rig.h"
+#include "cases.h"
 
 #define RANKS 4
 #define CHANNEL 5
@@ -361,11 +360,7 @@ static int halves(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "the list's order", RANKS, orders },
 		{ "lists that cannot be", 2, refusals },
 		{ "lists that differ", 3, disagreeing },
@@ -378,15 +373,7 @@ int main(void)
 		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (!world_fits(tests[i].name, tests[i].world))
-			continue;
-		*rally = 0;
-		tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, rally, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

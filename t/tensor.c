@@ -1,5 +1,5 @@
 /* DLPack tensors: their layout, shapes and views, what is refused, and what is written through them. */
-#include "ask.h"
+#include "cases.h"
 #include "tensor_help.h"
 
 /* DLPack's layout on 64-bit machines. */
@@ -424,11 +424,7 @@ static int views(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "shapes and refusals", 1, alone },
 		{ "views", 2, views },
 	};
@@ -436,13 +432,7 @@ int main(void)
 	if (!need_device(1))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, NULL, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

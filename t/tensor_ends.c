@@ -1,5 +1,5 @@
 /* How tensors end, and what does not before them: in any order, on any thread, in exit() and in the child of a fork. */
-#include "ask.h"
+#include "cases.h"
 #include "release.h"
 #include "tensor_help.h"
 
@@ -517,11 +517,7 @@ static int exits(int rank, void *arg)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		int world;
-		int (*run)(int rank, void *arg);
-	} tests[] = {
+	static const struct test_case tests[] = {
 		{ "the use of an allocation", 1, uses },
 		{ "persistence", 2, persistence },
 		{ "leave and close refuse", 2, refusal },
@@ -535,13 +531,7 @@ int main(void)
 		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		struct rig rig = { .url = redis.url, .world = tests[i].world };
-
-		if (world_fits(tests[i].name, tests[i].world))
-			tap_ranks(tests[i].name, tests[i].world, tests[i].run, &rig, 30);
-	}
-	has_str(ask(&redis, "DBSIZE"), ":0", "nothing is left in Redis");
+	TEST_CASES(&redis, rally, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
 }
