@@ -25,6 +25,7 @@ c_tests = \
 	t/device_host.t \
 	t/device_view.t \
 	t/fake.t \
+	t/fake_misuse.t \
 	t/faults.t \
 	t/group.t \
 	t/heap.t \
@@ -101,7 +102,8 @@ t_device_host_t_SOURCES = t/device_host.c t/device_help.h t/any_device.h
 t_device_view_t_SOURCES = t/device_view.c t/cuda_help.h t/ask.h t/rig.h t/any_device.h
 t_device_view_t_LDADD = t/libtap.a t/libkernels.a libsymm-internal.la
 EXTRA_DIST += t/device_header.cc t/device_user.cu t/nvrtc.c
-t_fake_t_SOURCES = t/fake.c t/fake/control.h
+t_fake_t_SOURCES = t/fake.c t/fake_help.h t/fake/control.h
+t_fake_misuse_t_SOURCES = t/fake_misuse.c t/fake_help.h t/fake/control.h
 t_group_t_SOURCES = t/group.c t/ask.h t/rig.h t/any_device.h
 t_keyspace_t_SOURCES = t/keyspace.c t/keyspace_help.c t/keyspace_help.h
 t_keyspace_redis_t_SOURCES = t/keyspace_redis.c t/keyspace_help.c t/keyspace_help.h
