@@ -460,23 +460,17 @@ static int streams(int rank, void *arg)
 static int foreign_streams(int rank, void *arg)
 {
 	struct CUstream_st *other;
-	struct CUctx_st *context;
 	struct rank r;
-	int count, ordinal;
+	int ordinal;
 
 	(void)arg;
 	DO(begin(&r, rank));
-	CU(cu->cuDeviceGetCount(&count));
-	ordinal = (r.ordinal + 1) % count;
-	if (count > 1) {
-		DO(driver_use(ordinal, &context));
-		DO(stream_make(&other, SYMM_CUDA_STREAM_NON_BLOCKING));
+	DO(foreign_begin(r.ordinal, &ordinal, &other));
+	if (other != NULL) {
 		BAD(symm_barrier_on_stream(r.mem, 0, 0, other), SYMM_EINVAL, "belongs to another device or context");
 		BAD(symm_put_signal_on_stream(r.mem, r.peer, 0, 0, other), SYMM_EINVAL, "symm_put_signal_on_stream: ");
 		BAD(symm_get_on_stream(r.mem, r.me, 0, &r.own[0].got, 8, other), SYMM_EINVAL, "another device");
-		CU(cu->cuStreamDestroy(other));
-		DO(driver_end(ordinal));
-		CU(cu->cuCtxSetCurrent(r.context));
+		DO(foreign_end(ordinal, other, r.context));
 	}
 	if (faked())
 		BAD(symm_barrier_on_stream(r.mem, 0, 0, r.own), SYMM_EINVAL, "is not a stream of cuda:");

@@ -281,17 +281,13 @@ static int refused(int rank, void *arg)
 static int foreign_streams(int rank, void *arg)
 {
 	struct CUstream_st *other;
-	struct CUctx_st *context;
 	struct rank r;
-	int count, ordinal;
+	int ordinal;
 
 	(void)arg;
 	DO(begin(&r, rank, 0));
-	CU(cu->cuDeviceGetCount(&count));
-	ordinal = (r.ordinal + 1) % count;
-	if (count > 1) {
-		DO(driver_use(ordinal, &context));
-		CU(cu->cuStreamCreate(&other, SYMM_CUDA_STREAM_NON_BLOCKING));
+	DO(foreign_begin(r.ordinal, &ordinal, &other));
+	if (other != NULL) {
 		BAD(symm_copy_on_stream(r.mem, 0, 0, 1, 0, 8, other), SYMM_EINVAL, "another device or context");
 		BAD(symm_memset32_on_stream(r.mem, 0, 0, 1, 1, other), SYMM_EINVAL, "another device or context");
 		BAD(symm_write_value_on_stream(r.mem, 0, 0, 1, 8, other), SYMM_EINVAL, "another device or context");
@@ -299,9 +295,7 @@ static int foreign_streams(int rank, void *arg)
 		    "another device or context");
 		BAD(symm_put_with_signal_on_stream(r.mem, 0, 0, r.own->sent, LARGE, 0, 0, other), SYMM_EINVAL,
 		    "another device or context");
-		CU(cu->cuStreamDestroy(other));
-		DO(driver_end(ordinal));
-		CU(cu->cuCtxSetCurrent(r.context));
+		DO(foreign_end(ordinal, other, r.context));
 	}
 	CHECK(word_get(r.mem, r.me, 0) == 0);
 	GOOD(symm_barrier(r.mem, 0, 0));
@@ -310,20 +304,6 @@ static int foreign_streams(int rank, void *arg)
 }
 
 /* ---- work under way ---- */
-
-/* Keeps the stream busy until *flag is set. */
-static int spin(struct CUstream_st *stream, uint32_t *flag)
-{
-	struct CUmod_st *module;
-	struct CUfunc_st *function;
-	void *params[] = { &flag };
-
-	CU(cu->cuModuleLoadData(&module, symm_cuda_fatbin));
-	CU(cu->cuModuleGetFunction(&function, module, "test_spin"));
-	CU(cu->cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL));
-	CU(cu->cuModuleUnload(module));
-	return 0;
-}
 
 /* Behind a busy stream each of them holds the memory; the driver takes no unmapping of what is in use. */
 static int free_meanwhile(int rank, void *arg)

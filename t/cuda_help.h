@@ -136,6 +136,47 @@ static inline int driver_end(int ordinal)
 	return 0;
 }
 
+/* ---- streams ---- */
+
+/* Keeps the stream busy until *flag is set. */
+static inline int spin(struct CUstream_st *stream, uint32_t *flag)
+{
+	struct CUmod_st *module;
+	struct CUfunc_st *function;
+	void *params[] = { &flag };
+
+	CU(cu->cuModuleLoadData(&module, symm_cuda_fatbin));
+	CU(cu->cuModuleGetFunction(&function, module, "test_spin"));
+	CU(cu->cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL));
+	CU(cu->cuModuleUnload(module));
+	return 0;
+}
+
+/* A stream of the device after that one, whose context becomes current; NULL: there is no other device. */
+static inline int foreign_begin(int ordinal, int *other, struct CUstream_st **stream)
+{
+	struct CUctx_st *context;
+	int count;
+
+	*stream = NULL;
+	CU(cu->cuDeviceGetCount(&count));
+	if (count == 1)
+		return 0;
+	*other = (ordinal + 1) % count;
+	DO(driver_use(*other, &context));
+	CU(cu->cuStreamCreate(stream, SYMM_CUDA_STREAM_NON_BLOCKING));
+	return 0;
+}
+
+/* The context that was current before is so again. */
+static inline int foreign_end(int other, struct CUstream_st *stream, struct CUctx_st *context)
+{
+	CU(cu->cuStreamDestroy(stream));
+	DO(driver_end(other));
+	CU(cu->cuCtxSetCurrent(context));
+	return 0;
+}
+
 /* A graph of what is captured. */
 static inline int graph_end(struct CUstream_st *stream, struct CUgraphExec_st **exec)
 {

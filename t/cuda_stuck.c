@@ -4,20 +4,6 @@
 
 static struct tap_redis redis;
 
-/* Keeps the stream busy until *flag is set. */
-static int spin(struct CUstream_st *stream, uint32_t *flag)
-{
-	struct CUmod_st *module;
-	struct CUfunc_st *function;
-	void *params[] = { &flag };
-
-	CU(cu->cuModuleLoadData(&module, symm_cuda_fatbin));
-	CU(cu->cuModuleGetFunction(&function, module, "test_spin"));
-	CU(cu->cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL));
-	CU(cu->cuModuleUnload(module));
-	return 0;
-}
-
 /* ---- failed ---- */
 
 /* Rank 1 fails the group; rank 0's kernels cannot be told, and yet none of its calls succeeds any more. */
