@@ -146,7 +146,7 @@ struct symm_stats {
 	{                                                                                                              \
 		sizeof(struct symm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                           \
 	}
-/* Fills *stats, whose size says how much of it there is. Waits for nobody. */
+/* Fills *stats, whose size must be sizeof(struct symm_stats). Waits for nobody. */
 SYMM_API int symm_context_stats(struct symm_context *context, struct symm_stats *stats);
 
 /* ---- groups ---- */
