@@ -142,6 +142,7 @@ static int collect(const struct context *context, struct symm_stats *out)
 		add_alloc(alloc, context, &stats);
 	symm_memory_unlock();
 	stats.store_commands = store.commands;
+	stats.store_retries = store.retries;
 	stats.store_reconnects = store.reconnects;
 	*out = stats;
 	return 0;

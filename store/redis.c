@@ -135,6 +135,7 @@ struct symm_store_counts symm_store_counts(const struct symm_store *store)
 	uint64_t connects = __atomic_load_n(&store->connects, __ATOMIC_RELAXED);
 
 	return (struct symm_store_counts){ .commands = __atomic_load_n(&store->commands, __ATOMIC_RELAXED),
+					   .retries = __atomic_load_n(&store->retries, __ATOMIC_RELAXED),
 					   .reconnects = connects > 0 ? connects - 1 : 0 };
 }
 

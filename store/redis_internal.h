@@ -59,7 +59,7 @@ struct symm_request {
 	struct symm_wire wire;
 	uint64_t number; /* of the store's requests: their order */
 	int64_t made, deadline;
-	int64_t sent;             /* when it took off last */
+	int64_t sent;             /* when it took off last; 0: never */
 	bool lost;                /* a connection was lost under it */
 	struct symm_reply **keep; /* NULL, or who takes the reply over */
 	/* NULL: it has been called */
@@ -86,7 +86,8 @@ struct symm_store {
 	int64_t unbroken_since; /* atomic */
 	bool closing;           /* atomic */
 	bool roused;            /* atomic: symm_store_rouse is at it */
-	uint64_t commands;      /* sent; atomic, like the next */
+	uint64_t commands;      /* sent; atomic, like the next two */
+	uint64_t retries;       /* of these, again */
 	uint64_t connects;      /* greeted */
 	char *text;             /* the URL as it was given: what users share a store by */
 	int users;              /* under the lock of the list */

@@ -228,6 +228,8 @@ void symm_requests_flush(struct symm_store *store)
 		set_alarm(store, now + STALLED);
 	while ((request = TAILQ_FIRST(&store->waiting)) != NULL) {
 		TAILQ_REMOVE(&store->waiting, request, entry);
+		if (request->sent != 0)
+			__atomic_fetch_add(&store->retries, 1, __ATOMIC_RELAXED);
 		take_off(store, request, now);
 	}
 }

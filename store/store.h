@@ -19,9 +19,10 @@ int symm_store_open(struct symm_loop *loop, const char *url, int64_t deadline, s
 /* The last user's closes the connection; what is not answered finishes with SYMM_ESTALE. Not on the loop thread. NULL
  * is fine. */
 void symm_store_close(struct symm_store *store);
-/* What has been sent to the server so far, and how often a connection was made again after the first. Any thread. */
+/* What has been sent to the server so far; how much of it again, as the connection was lost or the server was busy; how
+ * often a connection was made again after the first. Any thread. */
 struct symm_store_counts {
-	uint64_t commands, reconnects;
+	uint64_t commands, retries, reconnects;
 };
 struct symm_store_counts symm_store_counts(const struct symm_store *store);
 /* The URL without user, password and key options. */

@@ -39,7 +39,7 @@ static int arguments(int rank, void *arg)
 	CHECK(stats.barriers == 77);
 	GOOD(stats_of(&rig, &stats));
 	CHECK(stats.size == sizeof(stats) && stats.barriers == 0 && stats.rendezvous_done == 0);
-	CHECK(stats.store_commands > 0 && stats.store_reconnects == 0);
+	CHECK(stats.store_commands > 0 && stats.store_reconnects == 0 && stats.store_retries == 0);
 	GOOD(symm_close(rig.context));
 	BAD(stats_of(&rig, &stats), SYMM_ESTALE, "symm_context_stats: ");
 	return 0;

@@ -155,6 +155,16 @@ static const struct fake_case {
 	{ "no replica any more", HELLO, ANSWERS("-READONLY You\r\n", CLOSE, PONG), SYMM_OK, "", SOON },
 };
 
+/* All answers but the last were in vain. */
+static int retries(const struct fake_case *c)
+{
+	int n = 0;
+
+	while (c->answers[n + 1] != NULL)
+		n++;
+	return n;
+}
+
 static void test_case(const struct fake_case *c)
 {
 	static const int64_t patience_ms[] = { [SOON] = 10000, [LATE] = 400, [LATE_AND_BIG] = 4000 };
@@ -171,6 +181,9 @@ static void test_case(const struct fake_case *c)
 	is_int(rc, c->code, "%s: %s", c->name, rc == SYMM_OK ? "works" : symm_last_error());
 	if (rc != SYMM_OK)
 		has_str(symm_last_error(), c->part, "%s: the error says so", c->name);
+	else
+		is_int((int)symm_store_counts(store).retries, retries(c), "%s: what was sent again is counted",
+		       c->name);
 	if (c->when == SOON)
 		ok(took < 2 * SECOND, "%s: at once", c->name);
 	else

@@ -140,11 +140,12 @@ struct symm_stats {
 	uint64_t timeouts;          /* calls that ended with SYMM_ETIMEDOUT */
 	uint64_t polls;             /* questions to the store whether a collective is decided */
 	uint64_t store_commands;    /* sent to Redis, by all contexts of the process with the same URL */
+	uint64_t store_retries;     /* of these, again: a connection was lost, or the server was busy */
 	uint64_t store_reconnects;  /* connections to it made again, likewise */
 };
 #define SYMM_STATS_INIT                                                                                                \
 	{                                                                                                              \
-		sizeof(struct symm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                           \
+		sizeof(struct symm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                        \
 	}
 /* Fills *stats, whose size must be sizeof(struct symm_stats). Waits for nobody. */
 SYMM_API int symm_context_stats(struct symm_context *context, struct symm_stats *stats);

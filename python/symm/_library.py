@@ -67,6 +67,7 @@ class Stats(Structure):
         ("timeouts", c_uint64),
         ("polls", c_uint64),
         ("store_commands", c_uint64),
+        ("store_retries", c_uint64),
         ("store_reconnects", c_uint64),
     ]
 
