@@ -34,7 +34,7 @@ from ._errors import (
     TimeoutError,
     UnreachableError,
 )
-from ._library import CHANNELS, lib
+from ._library import CHANNELS, DeviceView, SyncWords, lib
 from ._mem import Mem, find_mem, has_multicast_support, rendezvous, rendezvous_completed
 from ._stream import Stream, current_stream
 from ._tensor import Tensor
@@ -48,6 +48,7 @@ __all__ = [
     "Context",
     "DeadlockError",
     "DeviceError",
+    "DeviceView",
     "Error",
     "ExistsError",
     "ForkError",
@@ -63,6 +64,7 @@ __all__ = [
     "StaleError",
     "StoreError",
     "Stream",
+    "SyncWords",
     "SystemCallError",
     "Tensor",
     "TimeoutError",

@@ -7,7 +7,7 @@ import importlib
 import math
 import operator
 import os
-from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Optional
 
 from ._dlpack import DLDataType, DLManagedTensorVersioned
@@ -15,6 +15,8 @@ from ._errors import EINVAL, Error, error_of
 
 AUTO = -1
 CHANNELS = 32
+DEVICE_VIEW_VERSION = 3
+SYNC_WORDS_VERSION = 1
 
 
 class Options(Structure):
@@ -72,6 +74,55 @@ class Stats(Structure):
     ]
 
 
+class DeviceView(Structure):
+    """struct symm_device_view, of Mem.device_view: what kernels made with symm/device.cuh take by value."""
+
+    _fields_ = [
+        ("version", c_uint32),
+        ("rank", c_int32),
+        ("world_size", c_int32),
+        ("buffers", c_void_p),
+        ("signal_pads", c_void_p),
+        ("buffer_size", c_uint64),
+        ("signal_pad_size", c_uint64),
+        ("multicast", c_void_p),
+        ("sync", c_void_p),
+        ("group", c_void_p),
+        ("own", c_void_p),
+    ]
+
+
+class SyncWords(Structure):
+    """struct symm_sync_words, of Mem.sync_words: where the words of barriers and signals are. slots[rank] is an
+    address."""
+
+    _fields_ = [
+        ("version", c_uint32),
+        ("generation", c_uint32),
+        ("epoch0", c_uint32),
+        ("rank", c_int32),
+        ("world_size", c_int32),
+        ("channels", c_uint32),
+        ("slots", POINTER(c_void_p)),
+        ("slot_bytes", c_uint64),
+        ("channel_stride", c_uint64),
+        ("barrier_offset", c_uint64),
+        ("signal_offset", c_uint64),
+        ("credit_offset", c_uint64),
+        ("state_offset", c_uint64),
+        ("bell_offset", c_uint64),
+        ("bell_stride", c_uint64),
+        ("barrier_ticket", c_uint64),
+        ("barrier_done", c_uint64),
+        ("barrier_stride", c_uint64),
+        ("put_ticket", c_uint64),
+        ("wait_ticket", c_uint64),
+        ("ticket_stride", c_uint64),
+        ("peer_stride", c_uint64),
+        ("poison", c_uint64),
+    ]
+
+
 _HANDLE = POINTER(c_void_p)
 _INT64S = POINTER(c_int64)
 _TENSOR = POINTER(DLManagedTensorVersioned)
@@ -111,6 +162,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "symm_mem_has_multicast": (c_int, [c_void_p]),
     "symm_mem_multicast": (c_void_p, [c_void_p]),
     "symm_has_multicast_support": (c_int, [c_char_p]),
+    "symm_mem_device_view": (c_int, [c_void_p, POINTER(DeviceView)]),
+    "symm_mem_sync_words": (c_int, [c_void_p, POINTER(SyncWords)]),
     "symm_stream_create": (c_int, [c_void_p, _HANDLE]),
     "symm_stream_synchronize": (c_int, [c_void_p, c_int64]),
     "symm_stream_destroy": (c_int, [c_void_p]),

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+import ctypes
+from typing import Any, Optional, TypeVar, Union
 
 from ._context import Group, group_of
 from ._errors import ENOTSUP, ESTALE, error_of
 from ._handle import Handle
-from ._library import check, encode, integer, lib, make, milliseconds, size
+from ._library import (
+    DEVICE_VIEW_VERSION,
+    SYNC_WORDS_VERSION,
+    DeviceView,
+    SyncWords,
+    check,
+    encode,
+    integer,
+    lib,
+    make,
+    milliseconds,
+    size,
+)
 from ._memory import address_of, memory_of
 from ._stream import AnyStream, current_stream, stream_handle
 from ._tensor import DType, Sizes, Tensor, itemsize, view_tensor
+
+Struct = TypeVar("Struct", DeviceView, SyncWords)
 
 
 def rendezvous(tensor: Union[Tensor, int, Any], group: Optional[Group] = None, timeout: Optional[float] = None) -> Mem:
@@ -111,6 +126,22 @@ class Mem(Handle):
         if not self.has_multicast:
             raise error_of(ENOTSUP, "the rendezvous was made without multicast")
         return self._address(lib.symm_mem_multicast)
+
+    def device_view(self) -> DeviceView:
+        """What kernels with symm/device.cuh take by value: bytes() of it. Good until this Mem ends."""
+        return self._fill(lib.symm_mem_device_view, DeviceView(), DEVICE_VIEW_VERSION)
+
+    def sync_words(self) -> SyncWords:
+        """Where the words of barriers and signals are, for kernels in other languages: see symm-sync-words(7). Good
+        until this Mem ends."""
+        return self._fill(lib.symm_mem_sync_words, SyncWords(), SYNC_WORDS_VERSION)
+
+    def _fill(self, function: Any, struct: Struct, version: int) -> Struct:
+        check(function(self._handle, ctypes.byref(struct)))
+        if struct.version != version:
+            kind = type(struct).__name__
+            raise error_of(ENOTSUP, f"{kind}: the library has version {struct.version}, the package {version}")
+        return struct
 
     def _address(self, function: Any, *arguments: int) -> int:
         """What is 0 for a handle that has gone stale."""

@@ -10,6 +10,7 @@ from symm import _dlpack, _errors, _library, _tensor
 INCLUDE = os.path.join(os.environ["top_srcdir"], "include", "symm")
 C_TYPES = {
     "int": ctypes.c_int,
+    "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "uint32_t": ctypes.c_uint32,
     "uint64_t": ctypes.c_uint64,
@@ -21,6 +22,8 @@ C_TYPES = {
     "const struct symm_options *": ctypes.POINTER(_library.Options),
     "struct symm_stats *": ctypes.POINTER(_library.Stats),
     "const struct symm_alloc_options *": ctypes.POINTER(_library.AllocOptions),
+    "struct symm_device_view *": ctypes.POINTER(_library.DeviceView),
+    "struct symm_sync_words *": ctypes.POINTER(_library.SyncWords),
     "DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
     "const DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
     "DLManagedTensorVersioned **": ctypes.POINTER(ctypes.POINTER(_dlpack.DLManagedTensorVersioned)),
@@ -42,14 +45,17 @@ def ctype(declaration):
 
 
 def functions():
-    text = re.sub(r"\s+", " ", "".join(header(name) for name in ("symm.h", "tensor.h")))
+    text = re.sub(r"\s+", " ", "".join(header(name) for name in ("symm.h", "tensor.h", "view.h")))
     for kind, name, arguments in re.findall(r"SYMM_API ([\w ]+?\*?(?: ?const ?\*)?) ?(symm_\w+)\(([^)]*)\);", text):
         yield name, kind.strip(), [] if arguments == "void" else arguments.split(", ")
 
 
-def fields(struct):
-    body = re.search(r"struct %s \{(.*?)\};" % struct, header("symm.h"), re.S)[1]
-    return [(re.search(r"\w+$", line.strip())[0], ctype(line)) for line in body.split(";") if line.strip()]
+def fields(struct, file="symm.h"):
+    """Of "uint64_t first, second;" both."""
+    body = re.search(r"struct %s \{(.*?)\};" % struct, header(file), re.S)[1]
+    for line in filter(None, map(str.strip, body.split(";"))):
+        for name in re.findall(r"\w+(?=,|$)", line):
+            yield name, ctype(line.split(",")[0])
 
 
 class Abi(unittest.TestCase):
@@ -62,9 +68,13 @@ class Abi(unittest.TestCase):
                 self.assertEqual(result, ctype(f"{kind} {name}"))
 
     def test_structs(self):
-        self.assertEqual(fields("symm_options"), _library.Options._fields_)
-        self.assertEqual(fields("symm_alloc_options"), _library.AllocOptions._fields_)
-        self.assertEqual(fields("symm_stats"), _library.Stats._fields_)
+        self.assertEqual(list(fields("symm_options")), _library.Options._fields_)
+        self.assertEqual(list(fields("symm_alloc_options")), _library.AllocOptions._fields_)
+        self.assertEqual(list(fields("symm_stats")), _library.Stats._fields_)
+        self.assertEqual(list(fields("symm_device_view", "view.h")), _library.DeviceView._fields_)
+        # The one table that the host reads.
+        words = {**dict(fields("symm_sync_words", "view.h")), "slots": ctypes.POINTER(ctypes.c_void_p)}
+        self.assertEqual(list(words.items()), _library.SyncWords._fields_)
 
     def test_codes(self):
         found = {int(code): name for name, code in re.findall(r"(SYMM_E\w+) = (-\d+)", header("symm.h"))}
@@ -74,6 +84,9 @@ class Abi(unittest.TestCase):
         text = header("symm.h")
         self.assertEqual(_library.CHANNELS, int(re.search(r"SYMM_CHANNELS (\d+)", text)[1]))
         self.assertEqual(_library.AUTO, int(re.search(r"SYMM_AUTO \((-\d+)\)", text)[1]))
+        versions = {name: int(number) for name, number in re.findall(r"SYMM_(\w+_VERSION) (\d+)", header("view.h"))}
+        for name in ("DEVICE_VIEW_VERSION", "SYNC_WORDS_VERSION"):
+            self.assertEqual(getattr(_library, name), versions[name])
 
     def test_dtypes(self):
         codes = dict(
