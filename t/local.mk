@@ -159,7 +159,7 @@ dist_examples_DATA = t/examples/allgather_fused.cu t/examples/halo.c t/examples/
 	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90
 
 EXTRA_DIST += t/python/exit.py t/python/run.py t/python/world.py t/python/test_abi.py t/python/test_errors.py \
-	t/python/test_group.py t/python/test_sync.py t/python/test_tensor.py t/python/test_words.py
+	t/python/test_group.py t/python/test_page.py t/python/test_sync.py t/python/test_tensor.py t/python/test_words.py
 EXTRA_DIST += t/results/2026-11-22-host.txt t/results/2026-11-22-h200.txt t/bench/compare.sh t/bench/mpi_barrier.c t/bench/pingpong.c t/README t/exports.expected t/numpy.py t/tap/tap.sh
 
 TESTS += $(c_tests) $(dist_check_SCRIPTS)
