@@ -1,6 +1,8 @@
 # The package for Python. Nothing of it is compiled; it is told where the library is installed.
-EXTRA_DIST += python/examples/ring.py python/examples/torch_stream.py
 if PYTHON
+# Beside those in C.
+python_examplesdir = $(docdir)/examples
+dist_python_examples_DATA = python/examples/ring.py python/examples/torch_stream.py
 symm_pythondir = $(pythondir)/symm
 dist_symm_python_DATA = \
 	python/symm/__init__.py \
