@@ -209,6 +209,7 @@ device_tests = \
 	t/pads.t \
 	t/pool.t \
 	t/pool_ends.t \
+	t/python.sh \
 	t/rendezvous.t \
 	t/restart.t \
 	t/signals.t \
