@@ -439,7 +439,7 @@ ends "show of two groups" 1
 has "show of two groups asks which" "$err" "half" "whole" "--job"
 run symm group show --job half bench
 ends "show" 0
-has "show tells who is there and who is not" "$out" "forming" "0 .* $half .* left" "not here: rank 1"
+has "show tells who is there and who is not" "$out" "forming" "0 .* $half .* left +join of group bench" "not here: rank 1"
 # An arrival as a rank would write it, at a rendezvous that the other rank has not come to.
 nonce=$(cli hget 'symm:{half/bench}:group' nonce)
 cli hset "symm:{half/bench}:$nonce:arrived:3" 0 "0123 size=1" > /dev/null
@@ -447,9 +447,13 @@ run symm group show --job half bench
 has "show tells who has come to a rendezvous and who has not" "$out" "rendezvous 3: 1 of 2 arrived, not rank 1; 0 voted; verdict none"
 run symm group show --job half bench --json
 has "show --json too" "$out" '"seq":3,"arrived":\[0\],"not_arrived":\[1\],"voted":\[\],"verdict":"none"'
-cli hset 'symm:{half/bench}:doing' 0 "" > /dev/null
+# In a complete group, which that rank is not to see.
+kill -STOP "$half"
+cli hset 'symm:{half/bench}:group' state sealed > /dev/null
 run symm group show --job half bench
 has "show tells of a rank that is in no call" "$out" "0 .* $half .* left +in no call of symm"
+cli hset 'symm:{half/bench}:group' state forming > /dev/null
+kill -CONT "$half"
 run symm group show --job whole bench --json
 ends "show --json" 0
 is_json "show --json is JSON" "$dir/out"

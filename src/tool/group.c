@@ -342,6 +342,17 @@ static void show_json(struct symm_group_state *state)
 	symm_json_end(&json);
 }
 
+/* A rank tells what it does once the group is complete. Who is in a forming one is joining it. */
+static void tell_joining(struct symm_group_state *state)
+{
+	if (state->generation.state != SYMM_FORMING)
+		return;
+	for (size_t i = 0; i < state->n_members; i++)
+		if (state->members[i].doing[0] == '\0')
+			snprintf(state->members[i].doing, sizeof(state->members[i].doing), "join of group %s",
+				 state->group);
+}
+
 static int show(struct symm_tool_store *connection, const struct options *options)
 {
 	struct symm_group_state *state;
@@ -350,6 +361,7 @@ static int show(struct symm_tool_store *connection, const struct options *option
 
 	if ((rc = find_one(connection, options, &name)) != 0 || (rc = look(connection, &name, &state)) != 0)
 		return rc;
+	tell_joining(state);
 	(options->json ? show_json : show_text)(state);
 	symm_group_state_free(state);
 	return 0;
