@@ -54,7 +54,7 @@ def dtype_name(dtype: DType) -> str:
     else:
         name = str(getattr(dtype, "name", dtype))
     name = name.rpartition(".")[2].rstrip("_")  # torch.float32, numpy.bool_
-    if name not in _DTYPES:
+    if name not in _DTYPES or not getattr(dtype, "isnative", True):  # numpy.dtype(">f4") is a float32 too
         raise invalid(f"dtype is {dtype!r}: it must be one of {', '.join(_DTYPES)}")
     return name
 

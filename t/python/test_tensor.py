@@ -114,6 +114,8 @@ class Tensors(Ranks):
     def test_dtypes(self):
         for dtype in ("int32", numpy.int32, numpy.dtype("int32"), numpy.dtype("<i4")):
             self.assertEqual(self.group.empty(1, dtype).dtype, "int32")
+        swapped = numpy.dtype("int32").newbyteorder()
+        self.assertRaises(symm.InvalidError, self.group.empty, 1, swapped)
         self.assertEqual(self.group.empty(1, numpy.bool_).dtype, "bool")
         self.assertEqual(self.group.empty(1, bool).dtype, "bool")
 
