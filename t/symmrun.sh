@@ -105,6 +105,9 @@ test_tag() {
 		"$((40 * 20005))  10 [0] 0 10 [1] 1 10 [2] 2 10 [3] 3 "
 	"$symmrun" -n 1 --url "$url" --tag echo lost >/dev/full 2>err
 	is 'what cannot be written is told' "$? $(<err)" '1 symmrun: what rank 0 wrote could not be written'
+	"$symmrun" -n 1 --url "$url" --tag yes >/dev/full 2>err
+	is 'nor is a rank blamed alone that dies of it' "$? $(without_pid "$(<err)")" \
+		'141 symmrun: rank 0 (pid P) was killed by signal 13 (PIPE); what rank 0 wrote could not be written'
 	"$symmrun" -n 2 --url "$url" --tag sh -c 'echo lost >&2' 2>/dev/full
 	is 'nor on standard error is all well then' $? 1
 	ok 'a reader that goes away hangs nothing' eval \
