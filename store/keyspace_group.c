@@ -319,8 +319,10 @@ static void fail_finished(void *arg, const struct symm_reply *reply, const struc
 	const char *word = symm_reply_text(symm_reply_at(reply, 0), NULL);
 
 	(void)arg;
-	if (err && err->code)
-		symm_log(SYMM_LOG_WARN, "a failed group could not be marked failed: %s", err->text);
+	if (err &&
+	    err->code) /* SYMM_ESTALE: the context was closed meanwhile, so we have left or will be taken for dead */
+		symm_log(err->code == SYMM_ESTALE ? SYMM_LOG_INFO : SYMM_LOG_WARN,
+			 "a failed group could not be marked failed: %s", err->text);
 	else if (!word || strcmp(word, "ok") != 0)
 		symm_log(SYMM_LOG_INFO, "a failed group was not marked failed: %s", word ? word : "no status");
 }
