@@ -91,8 +91,10 @@ int symm_free(void *ptr)
 	bool found = false;
 	int rc = symm_fork_check();
 
-	if (ptr == NULL || rc != 0)
-		return rc;
+	if (rc != 0)
+		return symm_error_prefix(rc, "symm_free");
+	if (ptr == NULL)
+		return 0;
 	if (symm_log_here())
 		return symm_log_refuse("symm_free");
 	if (symm_allocator_any())

@@ -260,7 +260,8 @@ static void describe_record(const struct group *group, const struct symm_sync_re
 	symm_group_rank_name(group, group->rank, me, sizeof(me));
 	symm_group_rank_name(group, (int)record->peer, peer, sizeof(peer));
 	if (record->missing > 1)
-		snprintf(more, sizeof(more), "; %u others had not come either", record->missing - 1);
+		snprintf(more, sizeof(more), "; %u other%s had not come either", record->missing - 1,
+			 record->missing == 2 ? "" : "s");
 	if (record->code == SYMM_EBUSY)
 		symm_err_set(why, SYMM_EBUSY,
 			     "%s: two barriers at once on channel %u: give each stream or thread a channel of its own",
