@@ -27,7 +27,8 @@ static size_t describe(const struct symm_presence *who, char *out, size_t size)
 	int n;
 
 	if (who->member.process.host[0] == '\0')
-		n = snprintf(out, size, "rank %d (not there)", who->member.rank);
+		n = snprintf(out, size, "rank %d (%s)", who->member.rank,
+			     who->doing[0] != '\0' ? "came, and has withdrawn" : "not there");
 	else
 		n = snprintf(out, size, "rank %d (%s, pid %d), %s%s%s", who->member.rank, who->member.process.host,
 			     (int)who->member.process.pid, who->lease_ms < 0 ? "silent, last " : "now ",

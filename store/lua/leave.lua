@@ -18,6 +18,10 @@ if sealed and ARGV[5] == '1' then return {'sealed'} end
 redis.call('HDEL', members, rank)
 redis.call('ZREM', leases, rank)
 redis.call('HDEL', doing, rank)
+if ARGV[5] == '1' then
+	redis.call('HSET', doing, rank, 'withdrew')
+	redis.call('PEXPIRE', doing, ARGV[4])
+end
 redis.call('SREM', host, rank)
 if redis.call('HLEN', members) == 0 then
 	redis.call('DEL', unpack(KEYS))

@@ -21,9 +21,14 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answer, missing = {'ok', voting, 0}, 0
-for n = 0, world - 1 do
-	local rank = string.format('%d', n)
-	if not there[rank] then
+-- Those who waited for others in a join, and withdrew a moment ago, are named last: it is not for them that it failed.
+local withdrew = {}
+for _, rank in ipairs(ARGV[3] == '0' and redis.call('HKEYS', doing) or {}) do
+	withdrew[rank] = true
+end
+for n = 0, 2 * world - 1 do
+	local rank = string.format('%d', n % world)
+	if not there[rank] and (withdrew[rank] or false) == (n >= world) then
 		missing = missing + 1
 		if missing <= tonumber(ARGV[4]) then
 			local score = tonumber(redis.call('ZSCORE', leases, rank) or now - 1)
