@@ -147,6 +147,7 @@ dist_check_SCRIPTS += \
 	t/exports.sh \
 	t/headers.sh \
 	t/html.sh \
+	t/install.sh \
 	t/numpy.sh \
 	t/pages.sh \
 	t/python.sh \
