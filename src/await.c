@@ -136,6 +136,8 @@ static bool hopeless(struct await *await, struct symm_err *why)
 		say_timeout(await, why);
 	else if (group != NULL && somebody_is_gone(group))
 		gone_is_missing(await, why);
+	else if (await->kin != NULL)
+		await->kin->lost(await->kin->arg, why);
 	return why->code != 0;
 }
 

@@ -4,12 +4,14 @@
 #define SYMM_AWAIT_H
 
 #include "group.h"
+#include "join.h"
 
 struct await {
 	struct context *context;
 	struct symm_keyspace *ks;
 	struct group *group;          /* NULL while joining ... */
-	const struct symm_join *join; /* ... and then what is repeated to keep the lease */
+	const struct symm_join *join; /* ... and then what is repeated to keep the lease ... */
+	const struct kin *kin;        /* ... and who joins, if they are ranks of another group */
 	int world_size;
 	uint64_t seq;     /* 0: the join */
 	const char *name; /* of the group */

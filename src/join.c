@@ -23,6 +23,7 @@ struct joining {
 	struct symm_keyspace ks;
 	struct symm_member self;
 	struct symm_join join;
+	const struct kin *kin; /* NULL: not of another group */
 	struct symm_join_answer answer;
 	int64_t watching; /* since when I watch the leases of a generation that is not mine */
 	uint64_t watched; /* its nonce */
@@ -247,6 +248,7 @@ static int await_seal(struct joining *j)
 	struct await await = { .context = j->context,
 			       .ks = &j->ks,
 			       .join = &j->join,
+			       .kin = j->kin,
 			       .world_size = j->join.world,
 			       .name = j->name,
 			       .started = j->started,
@@ -330,7 +332,7 @@ static int check_arguments(struct context *context, const char *name, int *rank,
 	return 0;
 }
 
-int symm_join(struct context *context, const char *name, int rank, int world_size, const char *ranks,
+int symm_join(struct context *context, const char *name, int rank, int world_size, const struct kin *kin,
 	      int64_t timeout_ms, struct group **group)
 {
 	struct joining j = { .context = context, .name = name, .started = symm_now() };
@@ -348,7 +350,8 @@ int symm_join(struct context *context, const char *name, int rank, int world_siz
 	j.self.multicast = symm_multicast_offered(context->device);
 	j.join.member = &j.self;
 	j.join.world = world_size;
-	j.join.ranks = ranks;
+	j.join.ranks = kin != NULL ? kin->words : NULL;
+	j.kin = kin;
 	j.join.look_first = world_size > 1;
 	symm_random(&j.join.fresh, sizeof(j.join.fresh));
 	return symm_count_end(&context->stats, join(&j, group));

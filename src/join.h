@@ -4,9 +4,16 @@
 
 #include "group.h"
 
-/* What symm_group_join does. ranks: which ranks of which other group join, in words, the same on each; NULL: they are
- * not of another group. The caller holds the context. */
-int symm_join(struct context *context, const char *name, int rank, int world_size, const char *ranks,
+/* Who joins, when they are ranks of another group. */
+struct kin {
+	const char *words; /* which of which group, the same on each rank */
+	/* Why one of them will never come: true, with an error, once that is known. */
+	bool (*lost)(const void *arg, struct symm_err *why);
+	const void *arg;
+};
+
+/* What symm_group_join does; kin NULL: they are not of another group. The caller holds the context. */
+int symm_join(struct context *context, const char *name, int rank, int world_size, const struct kin *kin,
 	      int64_t timeout_ms, struct group **group);
 
 #endif

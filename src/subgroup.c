@@ -1,5 +1,6 @@
 /* subgroup.c: a group of some ranks of another. All of them name the same list of ranks, and the store compares what it
  * is called in words: a long list is shortened there, and a checksum stands for what is left out. */
+#include "await.h"
 #include "base.h"
 #include "handle.h"
 #include "join.h"
@@ -135,11 +136,63 @@ static int make_plan(struct group *parent, const struct list *list, struct plan 
 	return rc;
 }
 
+/* Where the join looks, again and again, whether all are still to be expected. */
+struct family {
+	struct symm_group *parent;
+	const struct list *list;
+	const char *name; /* of the new group */
+};
+
+/* Who is in the store no more has left, even if his link told only that his process has ended. */
+static bool has_left(struct group *parent, int rank)
+{
+	size_t world = (size_t)parent->world_size, missing = 0;
+	struct symm_presence *who = calloc(world, sizeof(*who));
+	bool voting, left = false;
+
+	if (who == NULL || symm_keyspace_missing(&parent->ks, parent->world_size, 0,
+						 symm_await_store_deadline(&parent->ks, symm_now()), who, world,
+						 &missing, &voting) != 0)
+		missing = 0;
+	for (size_t i = 0; i < missing && i < world && !left; i++)
+		left = who[i].member.rank == rank && who[i].member.process.host[0] == '\0';
+	free(who);
+	return left;
+}
+
+static bool has_died(struct group *parent, int rank)
+{
+	return symm_group_gone(parent, rank) == SYMM_GONE_DIED && !has_left(parent, rank);
+}
+
+static bool lost(const void *arg, struct symm_err *why)
+{
+	const struct family *family = arg;
+	const struct list *list = family->list;
+	bool found = false;
+	char name[128];
+	int rc;
+	struct group *parent = symm_group_get(family->parent, &rc);
+
+	for (int i = 0; parent != NULL && i < list->n && !found; i++) {
+		found = has_died(parent, list->ranks[i]);
+		if (found)
+			symm_err_set(why, SYMM_EPEER, "%s of group %s died before it joined group %s",
+				     symm_group_rank_name(parent, list->ranks[i], name, sizeof(name)), parent->name,
+				     family->name);
+	}
+	if (parent != NULL)
+		symm_group_put(parent);
+	return found;
+}
+
 static int join(struct symm_group *handle, const char *name, const struct list *list, int64_t timeout_ms,
 		struct symm_group **out)
 {
+	const struct family family = { handle, list, name };
 	struct group *parent, *group;
 	struct plan plan;
+	struct kin kin = { plan.words, lost, &family };
 	int rc;
 
 	if (name == NULL || list->ranks == NULL || out == NULL)
@@ -151,7 +204,7 @@ static int join(struct symm_group *handle, const char *name, const struct list *
 	symm_group_put(parent);
 	if (rc != 0)
 		return rc;
-	rc = symm_join(plan.context, name, plan.rank, list->n, plan.words, timeout_ms, &group);
+	rc = symm_join(plan.context, name, plan.rank, list->n, &kin, timeout_ms, &group);
 	if (rc == 0)
 		*out = group->handle;
 	symm_handle_put(plan.context->handle);

@@ -200,21 +200,30 @@ static int disagreeing(int rank, void *arg)
 	return 0;
 }
 
-/* The parent seems to have many ranks: only its numbers are looked at. */
-static int pretend_world(struct symm_group *handle, int world_size)
+#define MANY 500
+
+/* The parent seems to have many ranks, all alive: only its numbers, and who is gone, are looked at. */
+static int pretend(struct symm_group *handle, int world_size)
 {
+	static struct symm_sync_mirror *real, *large;
+	bool many = world_size == 2 * MANY;
 	struct group *group;
 	int rc;
 
 	group = symm_group_get(handle, &rc);
 	if (group == NULL)
 		return rc;
+	if (many) {
+		real = group->mirror;
+		large = calloc(1, symm_sync_mirror_bytes(2 * MANY));
+	}
 	group->world_size = world_size;
+	group->mirror = many ? large : real;
+	if (!many)
+		free(large);
 	symm_group_put(group);
 	return 0;
 }
-
-#define MANY 500
 
 /* Two long lists that differ in the middle only: the checksums do too. */
 static int long_lists(int rank, void *arg)
@@ -225,13 +234,13 @@ static int long_lists(int rank, void *arg)
 	int ranks[MANY], rc;
 
 	GOOD(rig_join(rig, rank));
-	GOOD(pretend_world(rig->group, 2 * MANY));
+	GOOD(pretend(rig->group, 2 * MANY));
 	for (int i = 0; i < MANY; i++)
 		ranks[i] = i < 2 ? i : 2 * i;
 	if (rank == 1)
 		ranks[MANY / 2]++;
 	rc = join(rig, "many", ranks, MANY, &group);
-	GOOD(pretend_world(rig->group, rig->world));
+	GOOD(pretend(rig->group, rig->world));
 	CHECK(rc == SYMM_EMISMATCH, "(%s: %s)", symm_strerror(rc), symm_last_error());
 	mine = strstr(symm_last_error(), "ranks 0,1,4,6,8,");
 	end = mine != NULL ? strstr(mine, ",... (500, checksum ") : NULL;
@@ -358,6 +367,37 @@ static int halves(int rank, void *arg)
 	return 0;
 }
 
+/* Who died in the parent will not come: nobody waits for it until the deadline. */
+static int one_died(int rank, void *arg)
+{
+	static const int all[] = { 2, 0, 1 };
+	struct symm_group *group;
+	struct rig *rig = arg;
+	double start;
+
+	GOOD(rig_join(rig, rank));
+	tap_rally(rally, rig->world);
+	if (rank == 2)
+		_exit(0);
+	start = seconds_now();
+	BAD(symm_group_join_ranks(rig->group, "all", all, 3, 20000, &group), SYMM_EPEER, "rank 2 (");
+	CHECK(strstr(symm_last_error(), "of group world died before it joined group all") != NULL);
+	CHECK(seconds_now() - start < patience(2), "after %.3f s", seconds_now() - start);
+	GOOD(symm_close(rig->context));
+	return 0;
+}
+
+/* It leaves its keys behind. */
+static void test_death(void)
+{
+	struct rig rig = { .url = redis.url, .world = 3 };
+
+	if (!world_fits("one that died", rig.world))
+		return;
+	tap_ranks("one that died", rig.world, one_died, &rig, 30);
+	ask(&redis, "FLUSHALL");
+}
+
 int main(void)
 {
 	static const struct test_case tests[] = {
@@ -373,6 +413,7 @@ int main(void)
 		return 0;
 	rally = tap_shared(sizeof(*rally));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
+	test_death();
 	TEST_CASES(&redis, rally, tests);
 	tap_redis_stop(&redis);
 	return tap_done();
