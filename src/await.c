@@ -247,7 +247,7 @@ int symm_await_publish(struct await *await, const char *digest, const struct sym
 				   verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
-	symm_group_hurry(await->group, WHILE_MAPPING);
+	symm_group_hurry(await->group, rc == 0 && verdict->what == SYMM_VERDICT_GO ? WHILE_MAPPING : 0);
 	return rc;
 }
 

@@ -7,8 +7,8 @@
 /* Who joins, when they are ranks of another group. */
 struct kin {
 	const char *words; /* which of which group, the same on each rank */
-	/* Why one of them will never come: true, with an error, once that is known. */
-	bool (*lost)(const void *arg, struct symm_err *why);
+	/* Sets *why once it is known that one of them will never come. */
+	void (*lost)(const void *arg, struct symm_err *why);
 	const void *arg;
 };
 

@@ -165,7 +165,7 @@ static bool has_died(struct group *parent, int rank)
 	return symm_group_gone(parent, rank) == SYMM_GONE_DIED && !has_left(parent, rank);
 }
 
-static bool lost(const void *arg, struct symm_err *why)
+static void lost(const void *arg, struct symm_err *why)
 {
 	const struct family *family = arg;
 	const struct list *list = family->list;
@@ -183,7 +183,6 @@ static bool lost(const void *arg, struct symm_err *why)
 	}
 	if (parent != NULL)
 		symm_group_put(parent);
-	return found;
 }
 
 static int join(struct symm_group *handle, const char *name, const struct list *list, int64_t timeout_ms,
