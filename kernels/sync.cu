@@ -6,7 +6,7 @@
 #define SYMM_PAYLOAD_THREADS 512 /* the most: src/device/cuda_stream.c */
 
 #define KERNEL(name, threads)                                                                                          \
-	extern "C" __global__ void __launch_bounds__(threads)                                                          \
+	extern "C" __global__ void __launch_bounds__(threads, 1)                                                       \
 		symm_kernel_##name(const __grid_constant__ struct symm_sync_args args)                                 \
 	{                                                                                                              \
 		symm_entry_##name(&args);                                                                              \

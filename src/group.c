@@ -137,6 +137,7 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 	if (!__atomic_compare_exchange_n(symm_sync_gone_at(group->mirror, (uint32_t)rank), &not_gone, how, 0,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
+	symm_sync_mirror_changed(group->mirror);
 	/* Deaths that follow a failure are no news. */
 	level = how == SYMM_GONE_DIED && symm_group_is_sound(group) ? SYMM_LOG_WARN : SYMM_LOG_INFO;
 	symm_log(level, "gone job=%s group=%s rank=%d peer=%d: %s %s", group->context->job, group->name, group->rank,
@@ -183,6 +184,7 @@ static bool fail_here(struct group *group, const struct symm_err *why, bool tell
 		symm_log(SYMM_LOG_WARN, "failure job=%s group=%s rank=%d: %s", group->context->job, group->name,
 			 group->rank, why->text);
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-why->code, __ATOMIC_RELEASE);
+		symm_sync_mirror_changed(group->mirror);
 	}
 	pthread_mutex_unlock(&group->lock);
 	if (!first)

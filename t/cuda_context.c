@@ -516,6 +516,7 @@ static int last_error(int rank, void *arg)
 
 int main(void)
 {
+	many_queues();
 	if (!driver_choose() || !need_device(WORLD))
 		return 0;
 	rally = tap_shared(sizeof(*rally));

@@ -358,6 +358,7 @@ static int host_aborts(int rank, void *arg)
 		CHECK(cu->cuStreamQuery(r.stream) == SYMM_CUDA_NOT_READY);
 		start = seconds_now();
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-SYMM_EPEER, __ATOMIC_RELEASE);
+		symm_sync_mirror_changed(group->mirror);
 		CU(cu->cuStreamSynchronize(r.stream));
 		start = seconds_now() - start;
 		symm_err_set(&why, SYMM_EPEER, "the test failed it");

@@ -408,6 +408,7 @@ int main(void)
 	};
 	int one = 1, two = 2;
 
+	many_queues();
 	if (!driver_choose() || !need_device(2))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);

@@ -404,6 +404,8 @@ static void test_host_ends(void)
 			__atomic_store_n(symm_sync_gone_at(pair.mirror[0], 1), SYMM_GONE_DIED, __ATOMIC_RELEASE);
 		else
 			ops->write(device, symm_sync_state_word(pair.slot[0], 2, 1), &closed, sizeof(closed));
+		if (what < 2)
+			symm_sync_mirror_changed(pair.mirror[0]);
 		ops->wake(device, pair.slot[0], 2);
 		is_int(ops->stream_wait(device, stream, soon(10000)), 0, "and ends when %s",
 		       what == 0   ? "the group is failed"

@@ -231,8 +231,6 @@ int main(void)
 		{ "20 allocations of 33 unprivileged ranks", 33, many_fds },
 	};
 
-	/* A driver may start a thread with the first use of a queue: so few are all in use soon. */
-	setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 0);
 	if (!need_device(2))
 		return 0;
 	rally = tap_shared(sizeof(*rally));

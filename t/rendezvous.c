@@ -546,6 +546,7 @@ static int contexts(const struct rig *rig, int first, int n)
 static int one_process(int rank, void *arg)
 {
 	(void)rank;
+	many_queues();
 	return contexts(arg, 0, ((struct rig *)arg)->world);
 }
 

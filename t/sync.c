@@ -208,6 +208,13 @@ static void test_timeout(uint32_t op, uint32_t missing)
 	trio_close(&trio);
 }
 
+/* As the host does. */
+static void set_gone(struct symm_sync *s, uint32_t rank, uint32_t how)
+{
+	symm_flag_publish(symm_sync_gone_at(s->group->mirror, rank), how);
+	symm_sync_mirror_changed(s->group->mirror);
+}
+
 static void test_gone(uint32_t op, uint32_t how)
 {
 	struct caller other;
@@ -219,7 +226,7 @@ static void test_gone(uint32_t op, uint32_t how)
 	before = malloc(symm_sync_layout_of(3).bytes);
 	is_int(put_signal(trio.s[1], 0, 9, 0), 0, "rank 1 signals");
 	memcpy(before, symm_sync_peer_at(trio.s[0], 1)->slot, symm_sync_layout_of(3).bytes);
-	*symm_sync_gone_at(trio.s[0]->group->mirror, 1) = how;
+	set_gone(trio.s[0], 1, how);
 	caller_start(&other);
 	is_int(put_signal(trio.s[2], 0, 9, 0), 0, "rank 2 signals");
 	is_int(caller_end(&other), 0, "rank 1 is gone: rank 2 is still waited for and heard");
@@ -250,7 +257,7 @@ static void test_leave_after_barrier(void)
 		caller_start(&last[0]);
 		caller_start(&last[1]);
 		*state_of_1 = closed ? symm_sync_word_of(7, SYMM_STATE_CLOSED) : 0;
-		*symm_sync_gone_at(trio.s[0]->group->mirror, 2) = closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT;
+		set_gone(trio.s[0], 2, closed ? SYMM_GONE_NOT : SYMM_GONE_LEFT);
 		is_int(barrier(trio.s[0], 2, 0), 0, "all had entered: a barrier after they went succeeds");
 		is_int(caller_end(&last[0]) | caller_end(&last[1]), 0, "and theirs");
 	}
@@ -269,7 +276,7 @@ static void test_closed(void)
 	tell(trio.s[1], SYMM_STATE_CLOSED);
 	is_int(wait_signal(trio.s[0], 1, 0, PATIENCE), 0, "what came before counts");
 	for (int left = 0; left <= 1; left++) {
-		*symm_sync_gone_at(trio.s[0]->group->mirror, 1) = left ? SYMM_GONE_LEFT : SYMM_GONE_NOT;
+		set_gone(trio.s[0], 1, left ? SYMM_GONE_LEFT : SYMM_GONE_NOT);
 		is_int(symm_sync_barrier(&at, SYMM_WAIT_LANES, 1, PATIENCE, &blame), SYMM_SYNC_CLOSED,
 		       "a barrier with a closed rank");
 		is_int((int)blame, 1, "says which");
@@ -298,6 +305,7 @@ static void test_ended_by_host(uint32_t op)
 	tell(trio.s[0], SYMM_STATE_CLOSED);
 	is_int(caller_end(&closes), SYMM_SYNC_CLOSED, "op %u of the rank that closes ends", op);
 	symm_flag_publish(&trio.s[2]->group->mirror->abort, 10);
+	symm_sync_mirror_changed(trio.s[2]->group->mirror);
 	symm_sync_wake_slot(trio.s[2]->own, 3);
 	is_int(caller_end(&fails), -10, "the host fails the group: op %u ends with its code", op);
 	is_int(trio.s[2]->group->mirror->written, 0, "and writes no record");
@@ -523,7 +531,7 @@ static void test_murder(void)
 	nap(50);
 	kill(pid[1], SIGKILL);
 	tap_wait(pid[1], 10);
-	symm_flag_publish(symm_sync_gone_at(mirror, 1), SYMM_GONE_DIED);
+	set_gone(s, 1, SYMM_GONE_DIED);
 	symm_sync_wake_slot(s->own, 2);
 	is_int(tap_wait(pid[0], 10), 0, "a rank in a barrier learns that its peer was killed");
 }

@@ -369,6 +369,7 @@ template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Pr
 {
 	const symm_sync_place at = place(view);
 	uint64_t start;
+	uint32_t heard = 0;
 	int code = 0;
 
 	if (spin(arrived))
@@ -377,10 +378,10 @@ template <class Predicate> SYMM_FN int poll(const device_view &view, int src, Pr
 	for (uint32_t round = 0; !arrived(); round++) {
 		if (code != 0)
 			return code;
-		code = symm_sync_lost(&at, static_cast<uint32_t>(src));
+		code = symm_sync_lost(&at, static_cast<uint32_t>(src), &heard);
 		if (code == 0 && symm_wait_clock() - start >= timeout_ns)
 			code = SYMM_ETIMEDOUT;
-		for (uint32_t look = symm_wait_looks(round); look > 0 && code == 0 && !arrived(); look--)
+		for (uint32_t look = 0; look < SYMM_WAIT_LOOKS && code == 0 && !arrived(); look++)
 			symm_wait_yield(round);
 	}
 	return 0;

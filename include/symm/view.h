@@ -12,7 +12,7 @@
 
 /* Increased when a struct here, or what it leads to, changes: a kernel and the library must have been made with the
  * same. */
-#define SYMM_DEVICE_VIEW_VERSION 3
+#define SYMM_DEVICE_VIEW_VERSION 4
 #define SYMM_SYNC_WORDS_VERSION 1
 
 struct symm_sync;

@@ -15,7 +15,7 @@ from ._errors import EINVAL, Error, error_of
 
 AUTO = -1
 CHANNELS = 32
-DEVICE_VIEW_VERSION = 3
+DEVICE_VIEW_VERSION = 4
 SYNC_WORDS_VERSION = 1
 
 

@@ -24,7 +24,7 @@
 #define SYMM_FN_BOTH static inline
 #endif
 
-#define SYMM_SYNC_VERSION 3
+#define SYMM_SYNC_VERSION 4
 #define SYMM_SYNC_CHANNELS 33
 #define SYMM_SYNC_OWN_CHANNEL 32 /* the library's own: no call of a user's gets there */
 #define SYMM_SYNC_BELL_STRIDE 64
@@ -66,6 +66,8 @@ struct symm_sync_mirror {
 	uint32_t abort;   /* by the host: 0, or the positive SYMM code (-code) with which the group failed */
 	uint32_t written; /* by the algorithm that set poison: 1 once record can be read */
 	struct symm_sync_record record;
+	uint32_t news; /* by the host: how often abort or gone has changed; raised after each change */
+	uint32_t unused;
 	/* here: gone, see symm_sync_gone_at */
 };
 
@@ -78,6 +80,8 @@ struct symm_sync_group {
 	uint32_t poison;         /* 0, or the positive SYMM code with which the group failed; set once, by CAS */
 	uint32_t unused;
 	struct symm_sync_mirror *mirror; /* as kernels address it */
+	uint32_t listened;               /* when a waiter last looked at the mirror's news: symm_sync_listens */
+	uint32_t news;                   /* what it read there */
 };
 
 /* What a rank keeps of one peer, in cache lines of its own. */
@@ -118,6 +122,14 @@ SYMM_FN_BOTH uint32_t *symm_sync_gone_at(struct symm_sync_mirror *mirror, uint32
 {
 	return (uint32_t *)(void *)(mirror + 1) + rank;
 }
+
+#ifndef __CUDACC__
+/* By the host, after a change of abort or gone. */
+static inline void symm_sync_mirror_changed(struct symm_sync_mirror *mirror)
+{
+	__atomic_add_fetch(&mirror->news, 1, __ATOMIC_RELEASE);
+}
+#endif
 
 SYMM_FN_BOTH size_t symm_sync_mirror_bytes(uint32_t world)
 {

@@ -50,6 +50,7 @@ struct symm_sync_call {
 	struct symm_sync_facts facts;
 	uint64_t want;
 	size_t offset;      /* of the row of words */
+	uint32_t heard;     /* the news that need no second look: they did not end this wait */
 	uint32_t peer, end; /* peer: the lane's first that has not come */
 };
 
@@ -218,16 +219,47 @@ SYMM_FN int symm_sync_ended(struct symm_sync_group *group)
 	return symm_sync_poisoned(group);
 }
 
-/* Why the wait cannot end well, as one of its lanes sees it: 0 or a code, and the peer to blame. A rank that failed
- * concerns all waits, and so does our own close; a peer that is gone or closed only those who wait for it. */
-SYMM_FN int symm_sync_lane_broken(const struct symm_sync_call *c, uint32_t *blame)
+/* True for one waiter of the group's in SYMM_WAIT_LISTEN_NS. */
+SYMM_FN bool symm_sync_listens(struct symm_sync_group *group)
 {
-	int code = symm_sync_ended(c->at.group);
+	uint32_t now, last;
+
+	if (SYMM_WAIT_LISTEN_NS == 0)
+		return true;
+	now = (uint32_t)(symm_wait_clock() >> 10);
+	last = symm_flag_load(&group->listened);
+	return (int32_t)(now - last) >= SYMM_WAIT_LISTEN_NS >> 10 && symm_flag_claim(&group->listened, last, now);
+}
+
+/* How often the host has changed the mirror, as far as we know. A GPU's way to the host's memory is narrow, and what
+ * queues there holds up the fences of those who work: on an H200, beside 232 blocks that waited and looked there every
+ * 50 us each, copies took 6.3 ms instead of 0.23. So one waiter looks, at one word, and the others at what it read. */
+SYMM_FN uint32_t symm_sync_news(struct symm_sync_group *group)
+{
+	uint32_t news;
+
+	if (!symm_sync_listens(group))
+		return symm_flag_load(&group->news);
+	news = symm_flag_load(&group->mirror->news);
+	if (news != symm_flag_load(&group->news)) {
+		symm_fence_acquire();
+		symm_fence_release();
+		symm_flag_publish(&group->news, news);
+	}
+	return news;
+}
+
+/* Why the wait cannot end well, as one of its lanes sees it: 0 or a code, and the peer to blame. A rank that failed
+ * concerns all waits, and so does our own close; a peer that is gone or closed only those who wait for it. The mirror
+ * is looked at if there are news. */
+SYMM_FN int symm_sync_lane_broken(const struct symm_sync_call *c, bool news, uint32_t *blame)
+{
+	int code = news ? symm_sync_ended(c->at.group) : symm_sync_poisoned(c->at.group);
 
 	*blame = 0;
 	for (uint32_t peer = symm_lane(c->lanes); code == 0 && peer < c->at.world_size; peer += c->lanes) {
 		bool missing = peer >= c->peer && peer < c->end && symm_sync_missing(c, peer);
-		bool gone = missing && symm_sync_gone(c, peer);
+		bool gone = news && missing && symm_sync_gone(c, peer);
 		uint32_t state = symm_sync_state(c, peer);
 
 		if (state == SYMM_STATE_FAILED || gone)
@@ -240,14 +272,20 @@ SYMM_FN int symm_sync_lane_broken(const struct symm_sync_call *c, uint32_t *blam
 }
 
 /* The same for all lanes: the lowest rank is blamed. A rank has 24 bits here and a code 8. */
-SYMM_FN int symm_sync_broken(const struct symm_sync_call *c, uint32_t *blame)
+SYMM_FN int symm_sync_broken(struct symm_sync_call *c, uint32_t *blame)
 {
-	uint32_t peer;
-	int code = symm_sync_lane_broken(c, &peer);
-	uint32_t first = symm_lanes_min(c->lanes, code == 0 ? SYMM_SYNC_NOBODY : peer << 8 | (uint32_t)-code);
+	uint32_t mine = symm_lane(c->lanes) == 0 ? symm_sync_news(c->at.group) : 0;
+	uint32_t news = symm_lanes_first(c->lanes, mine), peer, first;
+	int code;
 
-	if (first == SYMM_SYNC_NOBODY)
+	if (news != c->heard)
+		symm_fence_acquire();
+	code = symm_sync_lane_broken(c, news != c->heard, &peer);
+	first = symm_lanes_min(c->lanes, code == 0 ? SYMM_SYNC_NOBODY : peer << 8 | (uint32_t)-code);
+	if (first == SYMM_SYNC_NOBODY) {
+		c->heard = news;
 		return 0;
+	}
 	*blame = first >> 8;
 	return -(int)(first & 0xff);
 }
@@ -279,7 +317,7 @@ SYMM_FN void symm_sync_rest(struct symm_sync_call *c, uint32_t round, uint64_t n
 	if (SYMM_WAIT_BELLS && round >= SYMM_WAIT_YIELDS)
 		symm_sync_sleep(c, ns);
 	else
-		for (uint32_t look = symm_wait_looks(round); look > 0 && !symm_sync_arrived(c); look--)
+		for (uint32_t look = 0; look < SYMM_WAIT_LOOKS && !symm_sync_arrived(c); look++)
 			symm_wait_yield(round);
 }
 
@@ -370,6 +408,7 @@ SYMM_FN_HOT struct symm_sync_call symm_sync_call_of(const struct symm_sync_place
 		   : op == SYMM_SYNC_PUT_SIGNAL ? layout.credit
 						: layout.signal;
 	c.offset += channel * layout.row;
+	c.heard = 0;
 	c.peer = peer;
 	c.end = end;
 	return c;
@@ -510,14 +549,21 @@ SYMM_FN int symm_sync_wait_signal(const struct symm_sync_place *at, uint32_t src
 	return 0;
 }
 
-/* Why nothing will come from `peer` any more, for waits of users' own: 0 or a code. */
-SYMM_FN int symm_sync_lost(const struct symm_sync_place *at, uint32_t peer)
+/* Why nothing will come from `peer` any more, for waits of users' own: 0 or a code. *heard is 0 before the first. */
+SYMM_FN int symm_sync_lost(const struct symm_sync_place *at, uint32_t peer, uint32_t *heard)
 {
 	struct symm_sync_call c = symm_sync_call_of(at, SYMM_SYNC_WAIT_SIGNAL, 1, 0, 0, peer, peer + 1);
-	int code = symm_sync_ended(at->group);
-	bool gone = symm_sync_gone(&c, peer);
-	uint32_t state = symm_sync_state(&c, peer);
+	uint32_t news = symm_sync_news(at->group), state;
+	int code = symm_sync_poisoned(at->group);
+	bool gone = false;
 
+	if (code == 0 && news != *heard) {
+		symm_fence_acquire();
+		code = symm_sync_ended(at->group);
+		gone = symm_sync_gone(&c, peer);
+	}
+	state = symm_sync_state(&c, peer);
+	*heard = news;
 	if (code != 0)
 		return code;
 	if (gone || state == SYMM_STATE_FAILED)

@@ -26,6 +26,8 @@
 #define SYMM_WAIT_YIELDS 50
 #define SYMM_WAIT_NAP_NS UINT64_C(10000000)
 
+#define SYMM_WAIT_LOOKS 1        /* between two looks for failures */
+#define SYMM_WAIT_LISTEN_NS 0    /* between two looks at the mirror's news, of all waiters together */
 #define SYMM_WAIT_BELLS 1        /* waiters sleep */
 #define SYMM_WAIT_GONE_IS_NEAR 1 /* looking who is gone costs no more than another load */
 /* Left to itself, a compiler makes calls of what a signal can do without. */
@@ -91,13 +93,6 @@ static inline void symm_wait_yield(uint32_t round)
 {
 	(void)round;
 	sched_yield();
-}
-
-/* How many looks stand between two looks for failures. */
-static inline uint32_t symm_wait_looks(uint32_t round)
-{
-	(void)round;
-	return 1;
 }
 
 static inline uint64_t symm_wait_clock(void)

@@ -4,9 +4,10 @@
 
 #include "atomic_cuda.h"
 
-/* A look takes about 0.4 us: the clock and the host's memory are looked at after some 40 us, and then less and less
- * often, but every millisecond: many blocks may wait, and the way to the host is narrow. */
+/* A look takes about 0.4 us: the clock, and what tells of failures, is looked at after some 40 us and then as often. */
 #define SYMM_WAIT_SPINS 100
+#define SYMM_WAIT_LOOKS 50
+#define SYMM_WAIT_LISTEN_NS 50000
 #define SYMM_WAIT_SPINS_SHARED SYMM_WAIT_SPINS
 #define SYMM_WAIT_BELLS 0
 #define SYMM_WAIT_GLANCE 0
@@ -121,11 +122,6 @@ SYMM_FN void symm_wait_pause(void)
 SYMM_FN void symm_wait_yield(uint32_t round)
 {
 	__nanosleep(round < 16 ? 32 * round : 512);
-}
-
-SYMM_FN uint32_t symm_wait_looks(uint32_t round)
-{
-	return 50u << (round < 4 ? round : 4);
 }
 
 SYMM_FN uint64_t symm_wait_clock(void)
