@@ -470,6 +470,7 @@ static int threads(int rank, void *arg)
 	int count;
 
 	(void)arg;
+	many_queues();
 	GOOD(symm_cuda_load(&cu));
 	CU(cu->cuDeviceGetCount(&count));
 	c.ordinal = rank % count;
@@ -516,7 +517,6 @@ static int last_error(int rank, void *arg)
 
 int main(void)
 {
-	many_queues();
 	if (!driver_choose() || !need_device(WORLD))
 		return 0;
 	rally = tap_shared(sizeof(*rally));
