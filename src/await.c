@@ -203,7 +203,8 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 		why->code = 0;
 		if (is_there(await, verdict) || hopeless(await, why))
 			return 0;
-		nap(await, begun);
+		if (await->meanwhile == NULL || !await->meanwhile(await->arg))
+			nap(await, begun);
 		if (!told && symm_now() - begun > TELL_AFTER) {
 			told = true;
 			symm_group_tell_doing(await->context);

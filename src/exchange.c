@@ -7,8 +7,7 @@
 
 /* ---- links ---- */
 
-/* Asks all foreign peers at once. */
-static int begin_pulls(struct exchange *exchange)
+int symm_exchange_begin(struct exchange *exchange)
 {
 	struct group *group = exchange->group;
 	struct symm_pull *pulls = calloc(group->roster->n, sizeof(*pulls));
@@ -19,12 +18,22 @@ static int begin_pulls(struct exchange *exchange)
 		pulls[i] = (struct symm_pull){ .link = group->link[i],
 					       .nonce = group->ks.nonce,
 					       .seq = exchange->seq,
-					       .rank = group->roster->member[i].rank };
+					       .rank = group->roster->member[i].rank,
+					       .digest = exchange->digest };
 		if (pulls[i].link != NULL)
 			symm_pull_begin(&pulls[i]);
 	}
 	exchange->pulls = pulls;
+	exchange->offers = NULL;
 	return 0;
+}
+
+bool symm_exchange_is_answered(const struct exchange *exchange)
+{
+	for (size_t i = 0; i < exchange->group->roster->n; i++)
+		if (exchange->pulls[i].link != NULL && !symm_pull_is_done(&exchange->pulls[i]))
+			return false;
+	return true;
 }
 
 /* All are finished even after one has failed: a pull that was begun must end. */
@@ -87,14 +96,11 @@ static int read_offers(struct exchange *exchange, int64_t store_deadline)
 
 /* ---- all of it ---- */
 
-int symm_exchange_run(struct exchange *exchange, int64_t deadline, int64_t store_deadline)
+int symm_exchange_finish(struct exchange *exchange, int64_t deadline, int64_t store_deadline)
 {
+	int pulled, rc = read_offers(exchange, store_deadline);
 	struct symm_err why;
-	int pulled, rc = begin_pulls(exchange);
 
-	if (rc != 0)
-		return rc;
-	rc = read_offers(exchange, store_deadline);
 	if (rc != 0)
 		symm_err_take(&why, rc);
 	pulled = finish_pulls(exchange, deadline);
@@ -134,7 +140,7 @@ static int gather_local(const struct exchange *exchange, size_t i, int k, struct
 		incoming->fd = exchange->pulls[i].fds[k];
 		return 0;
 	}
-	incoming->block = symm_export_block(group->ks.nonce, exchange->seq, rank, k);
+	incoming->block = symm_export_block(group->ks.nonce, exchange->seq, rank, exchange->digest, k);
 	if (incoming->block == NULL)
 		return symm_error(SYMM_EPEER, "rank %d of this process offers nothing for rendezvous %llu", rank,
 				  (unsigned long long)exchange->seq);

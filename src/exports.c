@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BUCKETS 1024u
@@ -23,6 +24,16 @@ static struct export *find(uint64_t nonce, uint64_t seq, int rank)
 	while (export != NULL && (export->nonce != nonce || export->seq != seq || export->rank != rank))
 		export = export->next;
 	return export;
+}
+
+/* The same, if it comes with that digest; "": whatever it comes with. */
+static struct export *find_as(uint64_t nonce, uint64_t seq, int rank, const char *digest)
+{
+	struct export *export = find(nonce, seq, rank);
+
+	if (export == NULL || digest[0] == '\0' || export->digest == NULL || strcmp(export->digest, digest) == 0)
+		return export;
+	return NULL;
 }
 
 /* The first n of them. */
@@ -107,13 +118,13 @@ void symm_export_end(struct export *export)
 	drop(export, export->count);
 }
 
-struct block *symm_export_block(uint64_t nonce, uint64_t seq, int rank, int i)
+struct block *symm_export_block(uint64_t nonce, uint64_t seq, int rank, const char *digest, int i)
 {
 	struct export *export;
 	struct block *block = NULL;
 
 	pthread_mutex_lock(&lock);
-	export = find(nonce, seq, rank);
+	export = find_as(nonce, seq, rank, digest);
 	if (export != NULL && i < export->count)
 		block = symm_block_ref(export->block[i]);
 	pthread_mutex_unlock(&lock);
@@ -137,13 +148,14 @@ int symm_export_fd(uint64_t nonce, uint64_t seq, int rank, int *fd)
 	return rc;
 }
 
-int symm_exports_find(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count, struct symm_err *err)
+int symm_exports_find(uint64_t nonce, uint64_t seq, int rank, const char *digest, int fds[SYMM_LINK_FDS], int *count,
+		      struct symm_err *err)
 {
 	struct export *export;
 	int rc = 0;
 
 	pthread_mutex_lock(&lock);
-	export = find(nonce, seq, rank);
+	export = find_as(nonce, seq, rank, digest);
 	*count = export != NULL ? export->count : 0;
 	for (int i = 0; i < *count; i++)
 		fds[i] = export->fd[i];

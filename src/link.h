@@ -32,9 +32,10 @@ struct symm_link_hooks {
 	 * first. Once for each link: a get after it makes a new link, which finds out anew. */
 	void (*died)(const struct symm_id *process);
 	void (*notice)(const struct symm_id *process, const struct symm_notice *notice);
-	/* Which fds did `rank` of this process export at (nonce, seq)? Fills fds (still owned by the runtime, sent as
-	 * duplicates by the kernel) and count; or returns a code with err->text. May be asked twice for one pull. */
-	int (*exported)(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count,
+	/* Which fds did `rank` of this process export at (nonce, seq), with that digest unless it is ""? Fills fds
+	 * (still owned by the runtime, sent as duplicates by the kernel) and count; or returns a code with err->text.
+	 * May be asked twice for one pull. */
+	int (*exported)(uint64_t nonce, uint64_t seq, int rank, const char *digest, int fds[SYMM_LINK_FDS], int *count,
 			struct symm_err *err);
 };
 
@@ -59,6 +60,7 @@ struct symm_pull {
 	struct symm_link *link;
 	uint64_t nonce, seq;
 	int rank;               /* whose export */
+	const char *digest;     /* what it has to come with; NULL: any */
 	int fds[SYMM_LINK_FDS]; /* after finish: owned by the caller, close-on-exec */
 	int count;
 	struct symm_err err;
@@ -68,6 +70,8 @@ struct symm_pull {
 	struct symm_pull *next;
 };
 void symm_pull_begin(struct symm_pull *pull);
+/* True if to finish it takes no time. */
+bool symm_pull_is_done(const struct symm_pull *pull);
 /* Waits for the answer; SYMM_ETIMEDOUT at the deadline, SYMM_EPEER if the process died, else what its hook said.
  * Always ends the pull. The link is put after it. */
 int symm_pull_finish(struct symm_pull *pull, int64_t deadline);

@@ -58,8 +58,8 @@ static int send_answer(struct incoming *in)
 	int fds[SYMM_LINK_FDS], count = 0, rc;
 	char why[128];
 
-	answer.code =
-		symm_endpoint.hooks.exported(in->asked.nonce, in->asked.seq, (int)in->asked.rank, fds, &count, &err);
+	answer.code = symm_endpoint.hooks.exported(in->asked.nonce, in->asked.seq, (int)in->asked.rank, in->asked.text,
+						   fds, &count, &err);
 	if (answer.code != SYMM_OK) {
 		snprintf(answer.text, sizeof(answer.text), "%.*s", (int)sizeof(answer.text) - 1, err.text);
 		return symm_socket_send(in->conn.fd, &answer, NULL, 0);

@@ -1,5 +1,6 @@
 #include "link_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define WINDOW 8 /* pulls of this process on their way at once */
@@ -55,6 +56,8 @@ static bool pull_send(struct symm_pull *pull)
 	int rc;
 
 	message.rank = (uint32_t)pull->rank;
+	if (pull->digest != NULL)
+		snprintf(message.text, sizeof(message.text), "%s", pull->digest);
 	message.request = ++last_request;
 	rc = symm_socket_send(pull->link->conn.fd, &message, NULL, 0);
 	if (rc != 0 && symm_socket_passing(-rc))
@@ -170,6 +173,11 @@ static void pull_cancel(void *arg)
 	symm_err_set(&pull->err, SYMM_ETIMEDOUT, "process %d on %s has not answered over its link",
 		     pull->link->process.pid, pull->link->process.host);
 	symm_pulls_pump();
+}
+
+bool symm_pull_is_done(const struct symm_pull *pull)
+{
+	return symm_done_is_set(&pull->done);
 }
 
 int symm_pull_finish(struct symm_pull *pull, int64_t deadline)

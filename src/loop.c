@@ -277,18 +277,23 @@ void symm_done_set(struct symm_done *done)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+bool symm_done_is_set(const struct symm_done *done)
+{
+	return __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) != 0;
+}
+
 bool symm_done_wait(struct symm_done *done, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / INT64_C(1000000000), .tv_nsec = deadline % INT64_C(1000000000) };
 
-	while (symm_loop_hurried() && __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0)
+	while (symm_loop_hurried() && symm_now() < deadline && !symm_done_is_set(done))
 		sched_yield();
-	while (__atomic_load_n(&done->set, __ATOMIC_ACQUIRE) == 0) {
+	while (!symm_done_is_set(done)) {
 		long rc = syscall(SYS_futex, &done->set, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,
 				  FUTEX_BITSET_MATCH_ANY);
 
 		if (rc < 0 && errno == ETIMEDOUT)
-			return __atomic_load_n(&done->set, __ATOMIC_ACQUIRE) != 0;
+			return symm_done_is_set(done);
 	}
 	return true;
 }

@@ -44,6 +44,7 @@ struct symm_done {
 };
 void symm_done_init(struct symm_done *done);
 void symm_done_set(struct symm_done *done);
+bool symm_done_is_set(const struct symm_done *done);
 /* True if done before the deadline. INT64_MAX: no deadline. */
 bool symm_done_wait(struct symm_done *done, int64_t deadline);
 

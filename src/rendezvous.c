@@ -2,7 +2,8 @@
  *
  * prepare -> publish -> all have come and agree ("go") -> exchange and map -> vote -> all could ("ready") -> done
  * Any failure, anywhere, becomes the verdict for every rank, and each unwinds what it has made. Multicast, where all
- * offer it, is agreed on before the vote, and may fail by itself.
+ * offer it, is agreed on before the vote, and may fail by itself. Who waits for "go" exchanges and maps already, if the
+ * others are there: that is local, and undone when the verdict is another.
  */
 #include "await.h"
 #include "base.h"
@@ -24,11 +25,14 @@ struct meeting {
 	struct alloc *alloc;
 	struct turn turn;
 	struct await await;
-	char digest[SYMM_DIGEST_MAX];
-	struct arena *arena;       /* a reference; NULL until the exchange if a new one comes along */
-	struct block *arena_block; /* our part of a new one */
+	char digest[SYMM_DIGEST_MAX]; /* what this rank comes with */
+	struct arena *arena;          /* a reference; NULL until the exchange if a new one comes along */
+	struct block *arena_block;    /* our part of a new one */
 	struct export export;
 	bool exported;
+	struct exchange exchange;
+	int asked;   /* how often, ahead of the verdict */
+	bool asking; /* and not finished yet */
 	struct multicast_offer multicast;
 	struct view *view;
 	struct symm_err failure; /* what keeps this rank from taking part */
@@ -73,29 +77,6 @@ static int prepare_arena(struct meeting *m)
 	return m->arena != NULL ? 0 : symm_arena_block(m->group, &m->arena_block);
 }
 
-static int prepare(struct meeting *m)
-{
-	int rc = symm_reach_check(m->group, symm_await_store_deadline(&m->group->ks, m->await.deadline));
-
-	if (rc == 0)
-		rc = prepare_arena(m);
-	if (rc != 0)
-		return rc;
-	m->export = (struct export){ .nonce = m->group->ks.nonce,
-				     .seq = m->turn.seq,
-				     .rank = m->group->rank,
-				     .block = { m->alloc->block, m->arena_block },
-				     .count = m->arena_block != NULL ? 2 : 1,
-				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL,
-				     .fabric = m->group->roster->n_far > 0,
-				     .offer.incarnation = m->group->self.incarnation };
-	rc = symm_export_begin(&m->export);
-	m->exported = rc == 0;
-	if (rc == 0)
-		symm_multicast_begin(&m->multicast, &m->await, m->alloc->block);
-	return rc;
-}
-
 static void write_digest(struct meeting *m)
 {
 	char id[32] = "none";
@@ -109,12 +90,37 @@ static void write_digest(struct meeting *m)
 		 m->export.fabric ? "fabric" : "fd", m->arena_block != NULL ? "new" : "old", SYMM_ABI);
 }
 
+static int prepare(struct meeting *m)
+{
+	int rc = symm_reach_check(m->group, symm_await_store_deadline(&m->group->ks, m->await.deadline));
+
+	if (rc == 0)
+		rc = prepare_arena(m);
+	if (rc != 0)
+		return rc;
+	m->export = (struct export){ .nonce = m->group->ks.nonce,
+				     .seq = m->turn.seq,
+				     .rank = m->group->rank,
+				     .block = { m->alloc->block, m->arena_block },
+				     .count = m->arena_block != NULL ? 2 : 1,
+				     .digest = m->digest,
+				     .loop = m->group->foreign > 0 ? m->group->context->loop : NULL,
+				     .fabric = m->group->roster->n_far > 0,
+				     .offer.incarnation = m->group->self.incarnation };
+	write_digest(m);
+	rc = symm_export_begin(&m->export);
+	m->exported = rc == 0;
+	if (rc == 0)
+		symm_multicast_begin(&m->multicast, &m->await, m->alloc->block);
+	return rc;
+}
+
 /* ---- exchange and map ---- */
 
-static int map_arena(struct meeting *m, const struct exchange *exchange)
+static int map_arena(struct meeting *m)
 {
 	struct incoming *incoming;
-	int rc = symm_exchange_gather(exchange, 1, &incoming);
+	int rc = symm_exchange_gather(&m->exchange, 1, &incoming);
 
 	if (rc != 0)
 		return rc;
@@ -128,11 +134,11 @@ static int map_arena(struct meeting *m, const struct exchange *exchange)
 	return 0;
 }
 
-static int map_data(struct meeting *m, const struct exchange *exchange)
+static int map_data(struct meeting *m)
 {
 	struct incoming *incoming;
 	struct span span;
-	int rc = symm_exchange_gather(exchange, 0, &incoming);
+	int rc = symm_exchange_gather(&m->exchange, 0, &incoming);
 
 	if (rc != 0)
 		return rc;
@@ -149,21 +155,87 @@ static int map_data(struct meeting *m, const struct exchange *exchange)
 	return rc;
 }
 
-static int exchange_and_map(struct meeting *m)
+static int ask(struct meeting *m)
 {
-	struct exchange exchange = { .group = m->group, .seq = m->turn.seq, .blocks = m->export.count };
-	int rc = symm_exchange_run(&exchange, m->await.deadline,
-				   symm_await_store_deadline(&m->group->ks, m->await.deadline));
+	m->exchange = (struct exchange){
+		.group = m->group, .seq = m->turn.seq, .blocks = m->export.count, .digest = m->digest
+	};
+	return symm_exchange_begin(&m->exchange);
+}
+
+static int fetch_and_map(struct meeting *m)
+{
+	int rc = symm_exchange_finish(&m->exchange, m->await.deadline,
+				      symm_await_store_deadline(&m->group->ks, m->await.deadline));
 
 	if (rc != 0)
 		return rc;
 	log_step(m, "fetched");
 	if (m->arena_block != NULL)
-		rc = map_arena(m, &exchange);
+		rc = map_arena(m);
 	if (rc == 0)
-		rc = map_data(m, &exchange);
-	symm_exchange_end(&exchange);
+		rc = map_data(m);
+	symm_exchange_end(&m->exchange);
 	return rc;
+}
+
+/* ---- the same, ahead of the verdict ---- */
+
+#define MOST_TIMES 3  /* who comes much later is not asked again and again */
+#define MOST_RANKS 16 /* each asks all others */
+
+/* An arena comes with the first rendezvous of many, and other hosts' handles with the verdict. */
+static void ask_ahead(struct meeting *m)
+{
+	if (m->arena_block == NULL && m->group->roster->n_far == 0 && m->group->world_size <= MOST_RANKS &&
+	    m->asked++ < MOST_TIMES)
+		m->asking = ask(m) == 0;
+}
+
+/* The hook of await.h. What fails is tried again, at last when all have come. */
+static bool map_ahead(void *arg)
+{
+	struct meeting *m = arg;
+	bool mapped;
+
+	if (!m->asking || !symm_exchange_is_answered(&m->exchange))
+		return false;
+	m->asking = false;
+	mapped = fetch_and_map(m) == 0;
+	if (!mapped)
+		ask_ahead(m);
+	return mapped;
+}
+
+static void stop_ahead(struct meeting *m)
+{
+	if (m->asking && symm_exchange_finish(&m->exchange, 0, 0) == 0)
+		symm_exchange_end(&m->exchange);
+	m->asking = false;
+}
+
+static int publish(struct meeting *m, struct symm_verdict *verdict)
+{
+	int rc;
+
+	if (m->failure.code == 0)
+		ask_ahead(m);
+	m->await.meanwhile = map_ahead;
+	m->await.arg = m;
+	rc = symm_await_publish(&m->await, m->failure.code == 0 ? m->digest : "", m->exported ? &m->export.offer : NULL,
+				&m->failure, verdict);
+	m->await.meanwhile = NULL;
+	if (rc == 0 && verdict->what == SYMM_VERDICT_GO)
+		map_ahead(m);
+	stop_ahead(m);
+	return rc;
+}
+
+static int exchange_and_map(struct meeting *m)
+{
+	int rc = m->view == NULL ? ask(m) : 0;
+
+	return rc == 0 && m->view == NULL ? fetch_and_map(m) : rc;
 }
 
 /* ---- the steps ---- */
@@ -223,10 +295,8 @@ static int run(struct meeting *m, struct symm_verdict *verdict)
 		rc = prepare(m);
 	if (rc != 0)
 		cannot(m, rc);
-	if (m->failure.code == 0)
-		write_digest(m);
 	log_step(m, m->failure.code == 0 ? m->digest : m->failure.text);
-	rc = symm_await_publish(&m->await, m->digest, m->exported ? &m->export.offer : NULL, &m->failure, verdict);
+	rc = publish(m, verdict);
 	if (rc != 0 || verdict->what != SYMM_VERDICT_GO)
 		return rc;
 	log_step(m, "all have come and agree");

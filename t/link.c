@@ -16,6 +16,7 @@
 
 enum { RANKS = 4, EXPORTS = 5, FREED = 5, MANY = 200, NOTICES = 150 };
 #define NONCE UINT64_C(0xfeedfacecafe)
+#define DIGEST "size=4096"
 
 /* Shared by the ranks of a test. */
 struct world {
@@ -75,8 +76,11 @@ static void on_notice(const struct symm_id *process, const struct symm_notice *n
 	add(&heard.notices);
 }
 
-static int on_exported(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count, struct symm_err *err)
+static int on_exported(uint64_t nonce, uint64_t seq, int rank, const char *digest, int fds[SYMM_LINK_FDS], int *count,
+		       struct symm_err *err)
 {
+	if (digest[0] != '\0' && strcmp(digest, DIGEST) != 0)
+		return symm_err_set(err, SYMM_ENOENT, "rank %d came with something else", rank);
 	if (nonce != NONCE || rank != me || seq > FREED)
 		return symm_err_set(err, SYMM_ENOENT, "rank %d exported nothing there", rank);
 	if (seq == FREED)
@@ -168,6 +172,14 @@ static int pull_one(struct symm_link *link, int rank, uint64_t nonce, uint64_t s
 	return symm_pull_finish(pull, soon());
 }
 
+/* From who came with the digest. */
+static int pull_as(struct symm_link *link, int rank, const char *digest, struct symm_pull *pull)
+{
+	*pull = (struct symm_pull){ .link = link, .nonce = NONCE, .rank = rank, .digest = digest };
+	symm_pull_begin(pull);
+	return symm_pull_finish(pull, soon());
+}
+
 static int pull_all(int rank, void *arg)
 {
 	struct world *world = arg;
@@ -190,6 +202,10 @@ static int pull_all(int rank, void *arg)
 		CHECK(strstr(symm_last_error(), "has freed it") != NULL, ": %s", symm_last_error());
 		CHECK(pull.count == 0 && pull.fds[0] == -1);
 		CHECK(pull_one(link[peer], peer, NONCE + 1, 0, &pull) == SYMM_ENOENT);
+		CHECK(pull_as(link[peer], peer, DIGEST, &pull) == SYMM_OK, ": %s", symm_last_error());
+		CHECK(check_fds(&pull) == 0);
+		CHECK(pull_as(link[peer], peer, "size=8192", &pull) == SYMM_ENOENT);
+		CHECK(strstr(symm_last_error(), "something else") != NULL, ": %s", symm_last_error());
 		CHECK(pull_one(link[peer], rank, NONCE, 0, &pull) == SYMM_ENOENT);
 	}
 	tap_rally(&world->rally, world->ranks);

@@ -80,8 +80,10 @@ static void on_notice(const struct symm_id *process, const struct symm_notice *n
 }
 
 /* seq 0: two fds; 1: a refusal; 2: an fd that is none. */
-static int on_exported(uint64_t nonce, uint64_t seq, int rank, int fds[SYMM_LINK_FDS], int *count, struct symm_err *err)
+static int on_exported(uint64_t nonce, uint64_t seq, int rank, const char *digest, int fds[SYMM_LINK_FDS], int *count,
+		       struct symm_err *err)
 {
+	(void)digest;
 	(void)nonce;
 	(void)rank;
 	if (seq == 1)

@@ -5,6 +5,7 @@ t_libtap_a_SOURCES = t/tap/ranks.c t/tap/redis.c t/tap/tap.c t/tap/tap.h
 AM_DEFAULT_SOURCE_EXT = .c
 LDADD = t/libtap.a libsymm-internal.la
 c_tests = \
+	t/ahead.t \
 	t/alias.t \
 	t/allocator.t \
 	t/allocator_own.t \
@@ -61,6 +62,12 @@ c_tests = \
 	t/wire.t
 check_PROGRAMS += $(c_tests)
 # Tests of several files.
+# Where its last rank is held up.
+t_ahead_t_SOURCES = t/ahead.c t/ask.h t/rig.h t/any_device.h
+t_ahead_t_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=symm_exchange_begin \
+	-Wl,--wrap=symm_keyspace_publish \
+	-Wl,--wrap=symm_span_map
 t_alias_t_SOURCES = t/alias.c t/ask.h t/rig.h t/any_device.h
 t_allocator_t_SOURCES = t/allocator.c t/allocator_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_allocator_own_t_SOURCES = t/allocator_own.c t/allocator_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
@@ -186,6 +193,7 @@ check-strict:
 
 # Those that open the device that SYMM_DEVICE names, on the fake driver, with its work late at random.
 device_tests = \
+	t/ahead.t \
 	t/alias.t \
 	t/allocator.t \
 	t/allocator_own.t \

@@ -1,0 +1,203 @@
+/* Who waits for the last to come to a rendezvous maps the others' memory meanwhile, and undoes that if the verdict is not
+ * "go". Rank 1 is the last: it has offered its memory and is held up where it would say that it has come. The places are
+ * calls of the library's inner functions: this test is linked with -Wl,--wrap for each. */
+#include "ask.h"
+#include "exchange.h"
+#include "keyspace.h"
+#include "rig.h"
+
+#include <signal.h>
+
+#define RANKS 3
+#define LAST 1
+
+static struct tap_redis redis;
+
+static struct {
+	int rally;
+	int offered;      /* how many have */
+	int maps[RANKS];  /* how often each has mapped, or tried to */
+	int early[RANKS]; /* of these, before rank 1 said that it has come */
+	int said;         /* it has */
+} * shared;
+
+struct lateness {
+	const char *name;
+	size_t bytes; /* of rank 1 */
+	bool dies;
+	int fails; /* so many times rank 0 cannot map */
+	int timeout_ms;
+	int code; /* of all others */
+	int maps; /* of ranks that do not fail */
+	const char *text;
+};
+
+static int me;
+static bool second;                /* the rendezvous that the test is about: the first brings the arena */
+static const struct lateness *now; /* what happens in it */
+static int fails;
+
+static int get(int *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static void add(int *word)
+{
+	__atomic_fetch_add(word, 1, __ATOMIC_ACQ_REL);
+}
+
+/* ---- what the linker calls in the place of the functions ---- */
+
+int __real_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
+				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
+				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+int __wrap_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
+				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
+				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+
+/* Until the others have done what they can, or will not. */
+static void hold_up(void)
+{
+	double end = seconds_now() + (now->timeout_ms > 0 ? 1 : patience(now->maps > 0 ? 2 : 0.1));
+
+	while (seconds_now() < end &&
+	       (now->timeout_ms > 0 || get(&shared->maps[0]) <= now->fails || get(&shared->maps[2]) == 0))
+		nap_ms(1);
+	if (now->dies)
+		raise(SIGKILL);
+	add(&shared->said);
+}
+
+int __wrap_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
+				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
+				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict)
+{
+	if (second && me == LAST)
+		hold_up();
+	return __real_symm_keyspace_publish(ks, member, world, seq, digest, offer, failure, ttl_ms, deadline, verdict);
+}
+
+int __real_symm_span_map(struct span *span, struct block *own, int rank, int world_size,
+			 const struct incoming *incoming);
+int __wrap_symm_span_map(struct span *span, struct block *own, int rank, int world_size,
+			 const struct incoming *incoming);
+
+int __wrap_symm_span_map(struct span *span, struct block *own, int rank, int world_size,
+			 const struct incoming *incoming)
+{
+	if (second) {
+		add(&shared->maps[me]);
+		if (!get(&shared->said))
+			add(&shared->early[me]);
+		if (fails > 0 && fails-- > 0)
+			return symm_error(SYMM_ENOMEM, "no memory, says the test");
+	}
+	return __real_symm_span_map(span, own, rank, world_size, incoming);
+}
+
+int __real_symm_exchange_begin(struct exchange *exchange);
+int __wrap_symm_exchange_begin(struct exchange *exchange);
+
+/* Nobody asks before all have offered. */
+int __wrap_symm_exchange_begin(struct exchange *exchange)
+{
+	static bool asked;
+
+	if (second && !asked) {
+		asked = true;
+		tap_rally(&shared->offered, RANKS);
+	}
+	return __real_symm_exchange_begin(exchange);
+}
+
+/* ---- the ranks ---- */
+
+static int count_maps(void)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	int n = 0, c;
+
+	while (file != NULL && (c = getc(file)) != EOF)
+		n += c == '\n';
+	if (file != NULL)
+		fclose(file);
+	return n;
+}
+
+static int meet(struct rig *rig, void *ptr)
+{
+	int maps = count_maps();
+	struct symm_mem *mem;
+
+	if (now->code != 0) {
+		BAD(symm_rendezvous(ptr, NULL, me == LAST ? 0 : now->timeout_ms, &mem), now->code, now->text);
+		CHECK(!on_host() || count_maps() <= maps, "%d maps, and %d before", count_maps(), maps);
+		return 0;
+	}
+	GOOD(symm_rendezvous(ptr, NULL, 0, &mem));
+	GOOD(symm_barrier(mem, 0, 0));
+	GOOD(symm_mem_release(mem));
+	return symm_group_status(rig->group);
+}
+
+static int come(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = RANKS };
+	struct symm_mem *first;
+	void *ptr;
+
+	now = arg;
+	me = rank;
+	fails = rank == 0 ? now->fails : 0;
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, 4096, &ptr, &first));
+	GOOD(symm_alloc(rig.group, rank == LAST ? now->bytes : 4096, NULL, &ptr));
+	tap_rally(&shared->rally, RANKS);
+	second = true;
+	if (meet(&rig, ptr) != 0)
+		return 1;
+	second = false;
+	GOOD(symm_free(ptr));
+	return symm_close(rig.context);
+}
+
+static void test_late(const struct lateness *lateness)
+{
+	int pid[RANKS];
+
+	memset(shared, 0, sizeof(*shared));
+	ask(&redis, "FLUSHALL");
+	tap_ranks_start(RANKS, come, (void *)(uintptr_t)lateness, pid);
+	for (int rank = 0; rank < RANKS; rank++)
+		is_int(tap_wait(pid[rank], 30), rank == LAST && lateness->dies ? SIGKILL : 0, "%s: rank %d",
+		       lateness->name, rank);
+	for (int rank = 0; rank < RANKS; rank += 2) {
+		int maps = lateness->maps + (rank == 0 ? lateness->fails : 0);
+
+		is_int(shared->maps[rank], maps, "%s: rank %d maps as often as it has to", lateness->name, rank);
+		is_int(shared->early[rank], maps, "%s: rank %d does so before all have come", lateness->name, rank);
+	}
+	if (!lateness->dies)
+		has_str(ask(&redis, "DBSIZE"), ":0", "%s: nothing is left in Redis", lateness->name);
+}
+
+int main(void)
+{
+	static const struct lateness cases[] = {
+		{ "all is well", 4096, false, 0, 0, 0, 1, "" },
+		{ "what fails is tried again", 4096, false, 1, 0, 0, 1, "" },
+		{ "another size", 8192, false, 0, 0, SYMM_EMISMATCH, 0, "size=8192" },
+		{ "it dies", 4096, true, 0, 0, SYMM_EPEER, 1, "rank 1" },
+		{ "it comes too late", 4096, false, 0, 300, SYMM_ETIMEDOUT, 1, "rank 1" },
+	};
+
+	if (!need_device(RANKS))
+		return 0;
+	shared = tap_shared(sizeof(*shared));
+	tap_redis_start(&redis, TAP_REDIS_UNIX);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		test_late(&cases[i]);
+	tap_redis_stop(&redis);
+	return tap_done();
+}
