@@ -1,6 +1,6 @@
-/* exchange.h: fetching what all other ranks offer for a rendezvous: the blocks of ranks of this process as they are, fds
- * from other processes over the links, fabric handles of other hosts from the store. Before all have come, a rank may
- * offer nothing yet.
+/* exchange.h: fetching what all other ranks offer for a rendezvous: the blocks of ranks of this process as they are,
+ * fds from other processes over the links, fabric handles of other hosts from the store. Before all have come, a rank
+ * may offer nothing yet.
  */
 #ifndef SYMM_EXCHANGE_H
 #define SYMM_EXCHANGE_H

@@ -24,8 +24,8 @@ struct export
 	struct export *next;
 };
 
-/* Offers export->count blocks (they, nonce, seq, rank, digest, loop and fabric are filled in): with fds if loop is given, some
- * peer is in another process; with fabric, makes the handles of `offer` for peers on other hosts. */
+/* Offers export->count blocks (they, nonce, seq, rank, digest, loop and fabric are filled in): with fds if loop is
+ * given, some peer is in another process; with fabric, makes the handles of `offer` for peers on other hosts. */
 int symm_export_begin(struct export *export);
 /* Offers what is no block: export->fd[0], its own from now on (nonce, seq, rank and loop are filled in). */
 void symm_export_fd_begin(struct export *export);

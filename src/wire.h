@@ -68,10 +68,10 @@ int symm_offer_parse(const char *text, size_t length, struct symm_offer *offer);
 
 enum symm_message_type {
 	SYMM_MESSAGE_HELLO = 1, /* first on a connection, both ways: sender's process id in `process` */
-	SYMM_MESSAGE_PULL,      /* asks for the fds that `rank` exported at (nonce, seq), with the digest `text` if any */
-	SYMM_MESSAGE_FDS,       /* the answer: `count` fds beside it, or code and text */
-	SYMM_MESSAGE_FAIL,      /* the group (nonce) failed on `rank`: code and text */
-	SYMM_MESSAGE_LEFT       /* `rank` has left the group (nonce) */
+	SYMM_MESSAGE_PULL, /* asks for the fds that `rank` exported at (nonce, seq), if `text` is its digest or "" */
+	SYMM_MESSAGE_FDS,  /* the answer: `count` fds beside it, or code and text */
+	SYMM_MESSAGE_FAIL, /* the group (nonce) failed on `rank`: code and text */
+	SYMM_MESSAGE_LEFT  /* `rank` has left the group (nonce) */
 };
 
 /* One message: the same size for all types, unused fields 0. In memory; symm_message_pack makes the bytes. */

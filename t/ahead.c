@@ -1,6 +1,6 @@
-/* Who waits for the last to come to a rendezvous maps the others' memory meanwhile, and undoes that if the verdict is not
- * "go". Rank 1 is the last: it has offered its memory and is held up where it would say that it has come. The places are
- * calls of the library's inner functions: this test is linked with -Wl,--wrap for each. */
+/* Who waits for the last to come to a rendezvous maps the others' memory meanwhile, and undoes that if the verdict is
+ * not "go". Rank 1 is the last: it has offered its memory and is held up where it would say that it has come. The
+ * places are calls of the library's inner functions: this test is linked with -Wl,--wrap for each. */
 #include "ask.h"
 #include "exchange.h"
 #include "keyspace.h"
