@@ -10,7 +10,6 @@
 #define SHORTEST_SLEEP (SYMM_NS_PER_MS / 5)    /* the kernel's timers are late by a quarter of that */
 #define LONGEST_SLEEP (50 * SYMM_NS_PER_MS)
 #define TELL_AFTER (20 * SYMM_NS_PER_MS)
-#define WHILE_MAPPING (40 * SYMM_NS_PER_MS) /* a few GiB of a GPU's memory, of a few peers */
 #define NAMED 4
 
 int64_t symm_await_store_deadline(const struct symm_keyspace *ks, int64_t deadline)
@@ -248,7 +247,7 @@ int symm_await_publish(struct await *await, const char *digest, const struct sym
 				   verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
-	symm_group_hurry(await->group, rc == 0 && verdict->what == SYMM_VERDICT_GO ? WHILE_MAPPING : 0);
+	symm_group_hurry(await->group, rc == 0 && verdict->what == SYMM_VERDICT_GO ? SYMM_AWAIT_MAPPING : 0);
 	return rc;
 }
 

@@ -6,6 +6,9 @@
 #include "group.h"
 #include "join.h"
 
+/* For symm_group_hurry: a few GiB of a GPU's memory, of a few peers. */
+#define SYMM_AWAIT_MAPPING (40 * SYMM_NS_PER_MS)
+
 struct await {
 	struct context *context;
 	struct symm_keyspace *ks;

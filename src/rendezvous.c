@@ -31,8 +31,9 @@ struct meeting {
 	struct export export;
 	bool exported;
 	struct exchange exchange;
-	int asked;   /* how often, ahead of the verdict */
-	bool asking; /* and not finished yet */
+	int asked;             /* how often, ahead of the verdict */
+	bool asking;           /* and not finished yet */
+	struct symm_err ahead; /* what failed then: our failure if the verdict is "go" */
 	struct multicast_offer multicast;
 	struct view *view;
 	struct symm_err failure; /* what keeps this rank from taking part */
@@ -134,15 +135,12 @@ static int map_arena(struct meeting *m)
 	return 0;
 }
 
-static int map_data(struct meeting *m)
+/* Takes the array and the references in it. */
+static int map_data(struct meeting *m, struct incoming *incoming)
 {
-	struct incoming *incoming;
 	struct span span;
-	int rc = symm_exchange_gather(&m->exchange, 0, &incoming);
+	int rc = symm_span_map(&span, symm_block_ref(m->alloc->block), m->group->rank, m->group->world_size, incoming);
 
-	if (rc != 0)
-		return rc;
-	rc = symm_span_map(&span, symm_block_ref(m->alloc->block), m->group->rank, m->group->world_size, incoming);
 	if (rc != 0) {
 		symm_block_unref(m->alloc->block);
 		symm_exchange_drop(incoming, (size_t)m->group->world_size - 1);
@@ -163,18 +161,26 @@ static int ask(struct meeting *m)
 	return symm_exchange_begin(&m->exchange);
 }
 
-static int fetch_and_map(struct meeting *m)
+/* *fetched: what the others offer was all there. */
+static int fetch_and_map(struct meeting *m, bool *fetched)
 {
+	struct incoming *incoming;
 	int rc = symm_exchange_finish(&m->exchange, m->await.deadline,
 				      symm_await_store_deadline(&m->group->ks, m->await.deadline));
 
+	*fetched = false;
 	if (rc != 0)
 		return rc;
-	log_step(m, "fetched");
 	if (m->arena_block != NULL)
 		rc = map_arena(m);
 	if (rc == 0)
-		rc = map_data(m);
+		rc = symm_exchange_gather(&m->exchange, 0, &incoming);
+	if (rc == 0) {
+		*fetched = true;
+		log_step(m, "fetched");
+		symm_group_hurry(m->group, SYMM_AWAIT_MAPPING);
+		rc = map_data(m, incoming);
+	}
 	symm_exchange_end(&m->exchange);
 	return rc;
 }
@@ -192,19 +198,22 @@ static void ask_ahead(struct meeting *m)
 		m->asking = ask(m) == 0;
 }
 
-/* The hook of await.h. What fails is tried again, at last when all have come. */
+/* The hook of await.h. */
 static bool map_ahead(void *arg)
 {
 	struct meeting *m = arg;
-	bool mapped;
+	bool fetched;
+	int rc;
 
 	if (!m->asking || !symm_exchange_is_answered(&m->exchange))
 		return false;
 	m->asking = false;
-	mapped = fetch_and_map(m) == 0;
-	if (!mapped)
+	rc = fetch_and_map(m, &fetched);
+	if (rc != 0 && fetched)
+		symm_err_take(&m->ahead, rc);
+	else if (rc != 0)
 		ask_ahead(m);
-	return mapped;
+	return fetched;
 }
 
 static void stop_ahead(struct meeting *m)
@@ -233,9 +242,13 @@ static int publish(struct meeting *m, struct symm_verdict *verdict)
 
 static int exchange_and_map(struct meeting *m)
 {
-	int rc = m->view == NULL ? ask(m) : 0;
+	bool fetched;
+	int rc;
 
-	return rc == 0 && m->view == NULL ? fetch_and_map(m) : rc;
+	if (m->ahead.code != 0)
+		return symm_err_return(&m->ahead);
+	rc = m->view == NULL ? ask(m) : 0;
+	return rc == 0 && m->view == NULL ? fetch_and_map(m, &fetched) : rc;
 }
 
 /* ---- the steps ---- */
