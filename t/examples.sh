@@ -9,6 +9,10 @@
 #   .\" like              what such lines look like
 #   .\" not run: WHY
 #
+# In the others one may have:
+#
+#   .\" from FILE         lines of that file, one after the other
+#
 # shellcheck disable=SC2317,SC2016 # functions that ok calls; expressions of sed
 . "${top_srcdir:=.}/t/tap/tap.sh"
 
@@ -115,6 +119,10 @@ quote() { # DISPLAY FILE
 	cp "$1" "$dir/${2##*/}" && diff "$1" "$source/$2"
 }
 
+is_part() { # DISPLAY FILE
+	[[ $(<"$source/$2") == *"$(<"$1")"* ]]
+}
+
 # Exports last from one block to the next. What is printed goes to $dir/printed.
 run_block() { # DISPLAY
 	{
@@ -200,6 +208,8 @@ for page in "$source"/man/symm*.[37]; do
 	extract "$source/man/$page"
 	for display in $(displays "$page"); do
 		! grep -q 'int main(' "$display" || test_program "$display" "$page ${display##*/}"
+		is=$(<"$display.is")
+		[[ $is != 'from '* ]] || ok "$page ${display##*/} is $is" is_part "$display" "${is#from }"
 	done
 done
 ok "README.md begins with hello.c" diff <(program_of_readme) "$source/t/examples/hello.c"

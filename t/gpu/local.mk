@@ -20,4 +20,5 @@ t_gpu_opens_LDADD = $(gpu_libraries)
 t_gpu_waits_SOURCES = t/gpu/waits.c $(gpu_common)
 t_gpu_waits_LDADD = $(gpu_libraries)
 
-EXTRA_DIST += t/gpu/README t/gpu/run t/gpu/judge t/gpu/torch_ctypes.py t/gpu/torch_dlpack.py
+EXTRA_DIST += t/gpu/README t/gpu/run t/gpu/judge t/gpu/torch_ctypes.py t/gpu/torch_dlpack.py \
+	t/gpu/torch_triton.py

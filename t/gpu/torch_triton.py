@@ -9,7 +9,6 @@ usage: symmrun -n 2 --device cuda python3 torch_triton.py [ROUNDS]        (of ea
 With TRITON_INTERPRET=1 it runs on the host device too.
 """
 
-import ctypes
 import os
 import sys
 
@@ -19,31 +18,32 @@ import triton
 import triton.language as tl
 
 CALLERS = "triton", "stream", "blocking"
-DATA, ANSWERS, BARRIERS, SILENT = range(4)  # channels
+DATA, ANSWERS, BARRIERS, FULL, SILENT = range(5)  # channels
 LOOKS = 200_000 if os.environ.get("TRITON_INTERPRET") == "1" else 10_000_000  # about half a minute
 FEW = 1000
 LENGTH = tl.constexpr(4096)  # words that a rank writes in a round
 BLOCK = tl.constexpr(1024)
+
+
+# ---- the recipe: symm-sync-words(7) quotes it ----
+
 GAVE_UP = tl.constexpr(-1)
 
-# What stands where in the tables, of 64 bits each, that signal_table and barrier_table make. First in both:
+# What stands where in a table of 64 bits each. In both kinds:
 POISON = tl.constexpr(0)
 GENERATION = tl.constexpr(1)
 EPOCH0 = tl.constexpr(2)
-# Of a peer and a channel:
+# In signal_table's:
 PUT_TICKET = tl.constexpr(3)
 CREDIT = tl.constexpr(4)  # the peer's, for us
 SIGNAL = tl.constexpr(5)  # ours, for the peer
 WAIT_TICKET = tl.constexpr(6)
 ARRIVAL = tl.constexpr(7)  # the peer's signal, for us
 RECEIPT = tl.constexpr(8)  # our credit, for the peer
-# Of a channel's barrier:
+# In barrier_table's:
 BARRIER_TICKET = tl.constexpr(3)
 BARRIER_DONE = tl.constexpr(4)
-FIRST_OTHER = tl.constexpr(5)  # for each other rank our word there and its word here
-
-
-# ---- the recipe ----
+OTHERS = tl.constexpr(5)  # of each, our word there and its word here
 
 
 @triton.jit
@@ -64,7 +64,8 @@ def take(ticket):
 
 @triton.jit
 def word_of(table, call):
-    return tl.load(table + GENERATION) | ((tl.load(table + EPOCH0) + call) & 0xFFFFFFFF)
+    epoch = (tl.load(table + EPOCH0) + call) & 0xFFFFFFFF
+    return tl.load(table + GENERATION) | epoch
 
 
 @triton.jit
@@ -99,7 +100,8 @@ def put_signal(table, looks):
     if code == 0:
         ticket = take(address(table, PUT_TICKET))
         if ticket > 0:
-            code = reach(table, address(table, CREDIT), word_of(table, ticket), looks)
+            credit = address(table, CREDIT)
+            code = reach(table, credit, word_of(table, ticket), looks)
         if code == 0:
             store(address(table, SIGNAL), word_of(table, ticket + 1))
     return code
@@ -123,17 +125,51 @@ def barrier(table, others: tl.constexpr, looks):
         ticket = take(address(table, BARRIER_TICKET))
         want = word_of(table, ticket + 1)
         for other in range(others):
-            store(address(table, FIRST_OTHER + 2 * other), want)
+            store(address(table, OTHERS + 2 * other), want)
         for other in range(others):
             if code == 0:
-                code = reach(table, address(table, FIRST_OTHER + 2 * other + 1), want, looks)
+                theirs = address(table, OTHERS + 2 * other + 1)
+                code = reach(table, theirs, want, looks)
         if code == 0:
             tl.store(address(table, BARRIER_DONE), ticket + 1)
-            tl.debug_barrier()
     return code
 
 
-# ---- kernels ----
+def word_at(words, offset, reader, writer, channel):
+    row = channel * words.channel_stride
+    return words.slots[reader] + offset + row + 8 * writer
+
+
+def head_of_table(words):
+    return [words.poison, words.generation << 32, words.epoch0]
+
+
+def signal_table(words, peer, channel):
+    ticket = peer * words.peer_stride + channel * words.ticket_stride
+    return head_of_table(words) + [
+        words.put_ticket + ticket,
+        word_at(words, words.credit_offset, words.rank, peer, channel),
+        word_at(words, words.signal_offset, peer, words.rank, channel),
+        words.wait_ticket + ticket,
+        word_at(words, words.signal_offset, words.rank, peer, channel),
+        word_at(words, words.credit_offset, peer, words.rank, channel),
+    ]
+
+
+def barrier_table(words, channel):
+    table = head_of_table(words) + [
+        words.barrier_ticket + channel * words.barrier_stride,
+        words.barrier_done + channel * words.barrier_stride,
+    ]
+    for rank in range(words.world_size):
+        if rank != words.rank:
+            for reader, writer in (rank, words.rank), (words.rank, rank):
+                at = word_at(words, words.barrier_offset, reader, writer, channel)
+                table.append(at)
+    return table
+
+
+# ---- what uses it ----
 
 
 @triton.jit
@@ -193,37 +229,14 @@ def only_barrier(table, others: tl.constexpr, looks, result):
     tl.store(result, barrier(table, others, looks))
 
 
-# ---- their arguments ----
-
-
-def head(words):
-    return [words.poison, words.generation << 32, words.epoch0]
-
-
-def signal_table(words, peer, channel):
-    row = channel * words.channel_stride
-    ours, theirs = words.slots[words.rank] + row + 8 * peer, words.slots[peer] + row + 8 * words.rank
-    ticket = peer * words.peer_stride + channel * words.ticket_stride
-    put = [words.put_ticket + ticket, ours + words.credit_offset, theirs + words.signal_offset]
-    wait = [words.wait_ticket + ticket, ours + words.signal_offset, theirs + words.credit_offset]
-    return head(words) + put + wait
-
-
-def barrier_table(words, channel):
-    row = channel * words.channel_stride + words.barrier_offset
-    counters = [address + channel * words.barrier_stride for address in (words.barrier_ticket, words.barrier_done)]
-    others = [rank for rank in range(words.world_size) if rank != words.rank]
-    table = head(words) + counters
-    for other in others:
-        table += [words.slots[other] + row + 8 * words.rank, words.slots[words.rank] + row + 8 * other]
-    return table
-
-
 class Side:
     """One rank's part, with torch's tensors on its device."""
 
     def __init__(self, context, group):
         tensor = group.empty(LENGTH.value, torch.int64)
+        if tensor.device != "host":
+            torch.cuda.set_device(tensor.device)
+            torch.cuda.set_stream(torch.cuda.Stream())
         self.mem = symm.rendezvous(tensor)
         self.group, self.rank, world = group, self.mem.rank, self.mem.world_size
         self.left, self.right = (self.rank - 1) % world, (self.rank + 1) % world
@@ -240,7 +253,7 @@ class Side:
         self.barriers = self.numbers(barrier_table(self.words, BARRIERS)), world - 1
 
     def numbers(self, values):
-        return torch.tensor([ctypes.c_int64(value).value for value in values], device=self.mine.device)
+        return torch.tensor(values, device=self.mine.device)
 
     def settle(self):
         if self.mine.is_cuda:
@@ -283,6 +296,10 @@ class Side:
         """Nobody puts it."""
         return (self.numbers(signal_table(self.words, self.left, SILENT)),)
 
+    def full_signal(self):
+        """Nobody waits for it."""
+        return (self.numbers(signal_table(self.words, self.right, FULL)),)
+
     def silent_barrier(self):
         """Nobody else enters it."""
         return self.numbers(barrier_table(self.words, SILENT + self.rank)), self.mem.world_size - 1
@@ -290,12 +307,21 @@ class Side:
     def run(self, kernel, *arguments):
         """What the kernel returns."""
         code = self.numbers([0])
-        kernel[1,](*arguments, code)
+        compiled = kernel[1,](*arguments, code)
+        if self.mine.is_cuda:
+            check_scopes(compiled.asm["ptx"])
         return code.item()
 
 
+def check_scopes(ptx):
+    """What is loaded and stored for other ranks is so in the scope of the system."""
+    for order in "acquire", "release":
+        assert f"{order}.sys" in ptx or f"sys.{order}" in ptx, ptx
+    assert "ld.global.nc" not in ptx, ptx
+
+
 def exchange(side, rounds):
-    """How many words came wrong in so many rounds of each pair of callers, twice."""
+    """So many rounds of each pair of callers, with signals and with barriers; how many words came wrong so far."""
     for number in range(rounds * len(CALLERS) ** 2):
         caller = CALLERS[number // len(CALLERS) ** side.rank % len(CALLERS)]
         sent, expected = 10_000 * number + side.rank, 10_000 * number + side.left
@@ -308,9 +334,11 @@ def exchange(side, rounds):
 
 
 def give_up(side):
-    """A kernel that waits for what nobody does ends, and harms nothing but its channel."""
-    codes = [side.run(only_wait, *side.silent_signal(), FEW), side.run(only_barrier, *side.silent_barrier(), FEW)]
-    assert codes == [GAVE_UP.value] * 2, f"kernels returned {codes}"
+    """A kernel that waits for what nobody does ends, and harms nothing but its channel. Only the first of two signals
+    finds room."""
+    codes = [side.run(only_put, *side.full_signal(), FEW), side.run(only_put, *side.full_signal(), FEW)]
+    codes += [side.run(only_wait, *side.silent_signal(), FEW), side.run(only_barrier, *side.silent_barrier(), FEW)]
+    assert codes == [0, GAVE_UP.value, GAVE_UP.value, GAVE_UP.value], f"kernels returned {codes}"
     return exchange(side, 1)
 
 
@@ -321,7 +349,7 @@ def fail(side):
             side.mem.wait_signal(side.left, SILENT, timeout=0.5)
         except symm.TimeoutError:
             pass
-    codes = [side.run(only_wait, *side.silent_signal(), LOOKS), side.run(only_put, *side.silent_signal(), LOOKS)]
+    codes = [side.run(only_wait, *side.silent_signal(), LOOKS), side.run(only_put, *side.full_signal(), LOOKS)]
     codes += [side.run(only_barrier, *side.silent_barrier(), LOOKS)]
     try:
         side.group.status()
