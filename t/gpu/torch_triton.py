@@ -19,7 +19,7 @@ import triton.language as tl
 
 CALLERS = "triton", "stream", "blocking"
 DATA, ANSWERS, BARRIERS, FULL, SILENT = range(5)  # channels
-LOOKS = 200_000 if os.environ.get("TRITON_INTERPRET") == "1" else 10_000_000  # about half a minute
+LOOKS = 200_000 if os.environ.get("TRITON_INTERPRET") == "1" else 10_000_000  # some 20 s
 FEW = 1000
 LENGTH = tl.constexpr(4096)  # words that a rank writes in a round
 BLOCK = tl.constexpr(1024)
@@ -164,8 +164,8 @@ def barrier_table(words, channel):
     for rank in range(words.world_size):
         if rank != words.rank:
             for reader, writer in (rank, words.rank), (words.rank, rank):
-                at = word_at(words, words.barrier_offset, reader, writer, channel)
-                table.append(at)
+                offset = words.barrier_offset
+                table.append(word_at(words, offset, reader, writer, channel))
     return table
 
 
