@@ -36,6 +36,7 @@ c_tests = \
 	t/leaks.t \
 	t/link.t \
 	t/link_raw.t \
+	t/listen.t \
 	t/log.t \
 	t/loop.t \
 	t/memory.t \
@@ -142,6 +143,7 @@ t_tensor_ends_t_SOURCES = t/tensor_ends.c t/tensor_help.h t/ask.h t/cases.h t/ri
 t_stats_t_SOURCES = t/stats.c t/ask.h t/rig.h t/any_device.h
 t_trace_t_SOURCES = t/trace.c t/nvtx/tool.h t/ask.h t/rig.h t/any_device.h
 t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h
+t_listen_t_SOURCES = t/listen.c t/sync_cases.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 

@@ -80,7 +80,7 @@ struct symm_sync_group {
 	uint32_t poison;         /* 0, or the positive SYMM code with which the group failed; set once, by CAS */
 	uint32_t unused;
 	struct symm_sync_mirror *mirror; /* as kernels address it */
-	uint32_t listened;               /* when a waiter last looked at the mirror's news: symm_sync_listens */
+	uint32_t listened;               /* in which period a waiter last looked at the mirror's news */
 	uint32_t news;                   /* what it read there */
 };
 

@@ -219,16 +219,13 @@ SYMM_FN int symm_sync_ended(struct symm_sync_group *group)
 	return symm_sync_poisoned(group);
 }
 
-/* True for one waiter of the group's in SYMM_WAIT_LISTEN_NS. */
-SYMM_FN bool symm_sync_listens(struct symm_sync_group *group)
+/* True for one waiter of the group's in a period of the clock. Which of two periods came first does not matter, and
+ * could not be told: the last may be none yet, or hours ago. */
+SYMM_FN bool symm_sync_listens(struct symm_sync_group *group, uint32_t period)
 {
-	uint32_t now, last;
+	uint32_t last = symm_flag_load(&group->listened);
 
-	if (SYMM_WAIT_LISTEN_NS == 0)
-		return true;
-	now = (uint32_t)(symm_wait_clock() >> 10);
-	last = symm_flag_load(&group->listened);
-	return (int32_t)(now - last) >= SYMM_WAIT_LISTEN_NS >> 10 && symm_flag_claim(&group->listened, last, now);
+	return last != period && symm_flag_claim(&group->listened, last, period);
 }
 
 /* How often the host has changed the mirror, as far as we know. A GPU's way to the host's memory is narrow, and what
@@ -238,7 +235,8 @@ SYMM_FN uint32_t symm_sync_news(struct symm_sync_group *group)
 {
 	uint32_t news;
 
-	if (!symm_sync_listens(group))
+	if (SYMM_WAIT_LISTEN_BITS != 0 &&
+	    !symm_sync_listens(group, (uint32_t)(symm_wait_clock() >> SYMM_WAIT_LISTEN_BITS)))
 		return symm_flag_load(&group->news);
 	news = symm_flag_load(&group->mirror->news);
 	if (news != symm_flag_load(&group->news)) {
@@ -563,12 +561,14 @@ SYMM_FN int symm_sync_lost(const struct symm_sync_place *at, uint32_t peer, uint
 		gone = symm_sync_gone(&c, peer);
 	}
 	state = symm_sync_state(&c, peer);
-	*heard = news;
 	if (code != 0)
 		return code;
 	if (gone || state == SYMM_STATE_FAILED)
 		return SYMM_SYNC_GONE;
-	return state == SYMM_STATE_CLOSED ? SYMM_SYNC_CLOSED : 0;
+	if (state == SYMM_STATE_CLOSED)
+		return SYMM_SYNC_CLOSED;
+	*heard = news;
+	return 0;
 }
 
 #endif

@@ -26,8 +26,13 @@
 #define SYMM_WAIT_YIELDS 50
 #define SYMM_WAIT_NAP_NS UINT64_C(10000000)
 
+/* One waiter in 2^bits ns looks at the mirror's news for all; 0: each does, as who is woken has to know at once. A test
+ * may have others. */
+#ifndef SYMM_WAIT_LISTEN_BITS
+#define SYMM_WAIT_LISTEN_BITS 0
+#endif
+
 #define SYMM_WAIT_LOOKS 1        /* between two looks for failures */
-#define SYMM_WAIT_LISTEN_NS 0    /* between two looks at the mirror's news, of all waiters together */
 #define SYMM_WAIT_BELLS 1        /* waiters sleep */
 #define SYMM_WAIT_GONE_IS_NEAR 1 /* looking who is gone costs no more than another load */
 /* Left to itself, a compiler makes calls of what a signal can do without. */

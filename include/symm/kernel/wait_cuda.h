@@ -7,7 +7,7 @@
 /* A look takes about 0.4 us: the clock, and what tells of failures, is looked at after some 40 us and then as often. */
 #define SYMM_WAIT_SPINS 100
 #define SYMM_WAIT_LOOKS 50
-#define SYMM_WAIT_LISTEN_NS 50000
+#define SYMM_WAIT_LISTEN_BITS 16
 #define SYMM_WAIT_SPINS_SHARED SYMM_WAIT_SPINS
 #define SYMM_WAIT_BELLS 0
 #define SYMM_WAIT_GLANCE 0
