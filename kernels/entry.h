@@ -41,7 +41,7 @@ SYMM_FN void symm_entry_barrier(const struct symm_sync_args *args)
 	symm_stream_enter();
 	code = symm_sync_barrier(&at, SYMM_WAIT_LANES, args->channel, args->timeout_ns, &blame);
 
-	symm_lanes_meet();
+	symm_lanes_meet(SYMM_WAIT_LANES);
 	if (symm_lane(SYMM_WAIT_LANES) == 0)
 		symm_entry_end(args, code, blame);
 }

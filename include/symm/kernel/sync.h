@@ -277,7 +277,7 @@ SYMM_FN int symm_sync_broken(struct symm_sync_call *c, uint32_t *blame)
 	int code;
 
 	if (news != c->heard)
-		symm_fence_acquire();
+		symm_lanes_acquire(c->lanes);
 	code = symm_sync_lane_broken(c, news != c->heard, &peer);
 	first = symm_lanes_min(c->lanes, code == 0 ? SYMM_SYNC_NOBODY : peer << 8 | (uint32_t)-code);
 	if (first == SYMM_SYNC_NOBODY) {
@@ -333,7 +333,7 @@ SYMM_FN_COLD int symm_sync_await_long(struct symm_sync_call *c, uint32_t *blame)
 		if (code == 0 && symm_lanes_first(c->lanes, spent >= c->timeout_ns))
 			code = SYMM_SYNC_TIMEDOUT;
 		if (code != 0) {
-			symm_fence_acquire();
+			symm_lanes_acquire(c->lanes);
 			if (symm_sync_arrived(c))
 				return 0;
 			*blame = who;

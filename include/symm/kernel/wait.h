@@ -72,8 +72,15 @@ static inline uint32_t symm_lanes_sum(uint32_t lanes, uint32_t mine)
 	return mine;
 }
 
-static inline void symm_lanes_meet(void)
+static inline void symm_lanes_meet(uint32_t lanes)
 {
+	(void)lanes;
+}
+
+static inline void symm_lanes_acquire(uint32_t lanes)
+{
+	(void)lanes;
+	symm_fence_acquire();
 }
 
 /* A CPU's stream begins nothing before its turn. */

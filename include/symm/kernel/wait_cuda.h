@@ -90,9 +90,18 @@ SYMM_FN uint32_t symm_lanes_sum(uint32_t lanes, uint32_t mine)
 }
 
 /* What all lanes did before has been done for each of them after. */
-SYMM_FN void symm_lanes_meet(void)
+SYMM_FN void symm_lanes_meet(uint32_t lanes)
 {
-	__syncwarp();
+	if (lanes != 1)
+		__syncwarp();
+}
+
+/* What was published by the writers of the words that any lane has loaded is seen by all: a value that one lane gave to
+ * the others orders nothing for them. */
+SYMM_FN void symm_lanes_acquire(uint32_t lanes)
+{
+	symm_fence_acquire();
+	symm_lanes_meet(lanes);
 }
 
 /* Early launch, of our own kernels alone: when the next may begin after a user's is for the user to say. Where the host
