@@ -61,6 +61,12 @@ static uint32_t poison_of(const struct rig *rig)
 	return device->ops->read(device, word, &group->sync->poison, sizeof(word)) == 0 ? word[0] : 0;
 }
 
+/* What makes kernels that wait look at the mirror. */
+static uint32_t news_of(const struct rig *rig)
+{
+	return __atomic_load_n(&group_of_rig(rig)->mirror->news, __ATOMIC_ACQUIRE);
+}
+
 static bool poison_comes(const struct rig *rig)
 {
 	double start = seconds_now();
@@ -95,7 +101,7 @@ static int spreads(int rank, void *arg)
 	return 0;
 }
 
-/* The loop thread hears of the failure; the watch poisons what kernels see. */
+/* The loop thread hears of the failure; the watch poisons what kernels see. Those that wait hear of it before. */
 static int told(int rank, void *arg)
 {
 	struct rig rig = *(struct rig *)arg;
@@ -109,6 +115,7 @@ static int told(int rank, void *arg)
 	if (rank == 0)
 		symm_group_fail(group_of_rig(&rig), 0, &why, true);
 	CHECK(poison_comes(&rig) && poison_of(&rig) == (uint32_t)-SYMM_EPEER);
+	CHECK(news_of(&rig) == 1);
 	BAD(symm_group_status(rig.group), SYMM_EPEER, "the test failed it");
 	tap_rally(rally, WORLD);
 	GOOD(symm_close(rig.context));

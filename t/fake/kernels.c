@@ -2,6 +2,8 @@
  * run in their form for a CPU. */
 #include "fake.h"
 
+/* One waiter listens for all, as on a GPU. */
+#define SYMM_WAIT_LISTEN_BITS 16
 #include "kernels/entry.h"
 #include "t/cuda/calls.h"
 

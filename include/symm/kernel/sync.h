@@ -12,8 +12,8 @@
  * counters mean nothing any more. A closed peer fails only the calls that wait for it or signal it, with SYMM_ESTALE,
  * and poisons nothing: channels that have nothing to do with it go on.
  *
- * A fast path reads the device's own memory alone. The clock and the mirror, which on a GPU is the host's memory, are
- * looked at once a wait has lasted.
+ * A fast path reads the device's own memory alone. The clock is looked at once a wait has lasted, and so is the mirror,
+ * which on a GPU is the host's memory, if there are news: symm_sync_news.
  */
 #ifndef SYMM_KERNEL_SYNC_H
 #define SYMM_KERNEL_SYNC_H
