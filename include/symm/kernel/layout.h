@@ -9,7 +9,7 @@
  * the device, at addresses that stay for the life of the symm_mem and of the group: kernels get these addresses, the
  * channel, the peer and the timeout, so that a captured launch stays valid. The host never dereferences them: it reads
  * and writes them through the device's table (src/device.h). struct symm_sync_mirror is in memory that host and
- * kernels reach alike (on a GPU: pinned host memory), and kernels look at it in slow paths only, when they have heard of
+ * kernels reach alike (on a GPU: pinned host memory), and kernels look at it in slow paths only, if they have heard of
  * news there.
  */
 #ifndef SYMM_KERNEL_LAYOUT_H
