@@ -37,14 +37,14 @@ static void set_abort(struct symm_sync *s, uint32_t code)
 /* The next waiter that asks is to listen. */
 static void end_period(struct symm_sync *s)
 {
-	symm_flag_publish(&s->group->listened, 1);
+	symm_flag_publish(&s->group->listened, 2);
 }
 
-/* Whatever the clock says: nobody has listened yet, or somebody long ago, or one whose clock was ahead. */
+/* Whatever the clock says: nobody has listened yet, or somebody long ago, or one whose clock was far ahead. */
 static void test_periods(void)
 {
-	static const uint32_t turns[][2] = { { 0, 1 },          { 0, 0x7fffffff }, { 0, 0x80000000 }, { 0, 0xffffffff },
-					     { 0xffffffff, 0 }, { 5, 0x80000005 }, { 5, 0xf0000000 }, { 5, 4 } };
+	static const uint32_t turns[][2] = { { 0, 1 },          { 0, 0x7fffffff }, { 0, 0x80000000 }, { 0, 0xfffffffe },
+					     { 0xffffffff, 0 }, { 5, 0x80000005 }, { 5, 0xf0000000 }, { 5, 3 } };
 
 	for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
 		struct symm_sync_group group = { .listened = turns[i][0] };
@@ -52,6 +52,8 @@ static void test_periods(void)
 		ok(symm_sync_listens(&group, turns[i][1]), "after period %#x one listens in %#x", turns[i][0],
 		   turns[i][1]);
 		ok(!symm_sync_listens(&group, turns[i][1]), "and no other");
+		ok(!symm_sync_listens(&group, turns[i][1] - 1), "nor one that is late");
+		is_int(group.listened, turns[i][1], "which is the last period then");
 	}
 }
 

@@ -219,13 +219,13 @@ SYMM_FN int symm_sync_ended(struct symm_sync_group *group)
 	return symm_sync_poisoned(group);
 }
 
-/* True for one waiter of the group's in a period of the clock. Which of two periods came first does not matter, and
- * could not be told: the last may be none yet, or hours ago. */
+/* True for one waiter of the group's in a period of the clock. Which of two came first cannot be told in general, as
+ * the last may be none yet, or hours ago; but who read the clock just before a period began does not take it back. */
 SYMM_FN bool symm_sync_listens(struct symm_sync_group *group, uint32_t period)
 {
 	uint32_t last = symm_flag_load(&group->listened);
 
-	return last != period && symm_flag_claim(&group->listened, last, period);
+	return last - period > 1 && symm_flag_claim(&group->listened, last, period);
 }
 
 /* How often the host has changed the mirror, as far as we know. A GPU's way to the host's memory is narrow, and what
