@@ -515,6 +515,16 @@ static int serve(int rank, void *arg)
 	return 0;
 }
 
+/* A process that has no core now may answer too late. */
+static enum symm_proof prove_patiently(const struct symm_process *process)
+{
+	enum symm_proof proof = SYMM_UNPROVEN;
+
+	for (int try = 0; try < 20 && proof == SYMM_UNPROVEN; try++)
+		proof = symm_link_prove(process);
+	return proof;
+}
+
 static void test_proofs(void)
 {
 	struct world *world = tap_shared(sizeof(*world));
@@ -532,7 +542,7 @@ static void test_proofs(void)
 	is_int(symm_link_prove(&other), SYMM_DEAD, "its pid with another start time");
 	other = process;
 	other.pidns++;
-	is_int(symm_link_prove(&other), SYMM_ALIVE, "by its socket, where the pid says nothing");
+	is_int(prove_patiently(&other), SYMM_ALIVE, "by its socket, where the pid says nothing");
 	other.id.bytes[0] ^= 1;
 	is_int(symm_link_prove(&other), SYMM_UNPROVEN, "another id answers");
 	kill(pid, SIGSTOP);
