@@ -170,11 +170,11 @@ static void poison(struct group *group, int code)
 		symm_log(SYMM_LOG_INFO, "group %s: %s", group->name, symm_last_error());
 }
 
-/* Kernels that wait see the mirror. The loop thread makes no call of a device that may take its time: the watch does.
- * False: it had failed before. */
+/* Kernels that wait see the mirror, and later ones poison: who hears of the failure from us finds its code there too.
+ * The loop thread makes no call of a device that may take its time: the watch does. False: it had failed before. */
 static bool fail_here(struct group *group, const struct symm_err *why, bool tell)
 {
-	bool first;
+	bool first, watched = group->context->device->ops->watched;
 
 	pthread_mutex_lock(&group->lock);
 	first = group->failure.code == 0;
@@ -185,14 +185,14 @@ static bool fail_here(struct group *group, const struct symm_err *why, bool tell
 			 group->rank, why->text);
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-why->code, __ATOMIC_RELEASE);
 		symm_sync_mirror_changed(group->mirror);
+		if (!watched)
+			poison(group, why->code);
 	}
 	pthread_mutex_unlock(&group->lock);
 	if (!first)
 		return false;
-	if (group->context->device->ops->watched)
+	if (watched)
 		symm_watch_hurry();
-	else
-		poison(group, why->code);
 	ring(group);
 	return true;
 }
