@@ -7,6 +7,8 @@
 #include "log.h"
 #include "watch.h"
 
+#include "symm/kernel/atomic.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,7 +139,7 @@ static void mark_gone(struct group *group, int rank, uint32_t how)
 	if (!__atomic_compare_exchange_n(symm_sync_gone_at(group->mirror, (uint32_t)rank), &not_gone, how, 0,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
-	symm_sync_mirror_changed(group->mirror);
+	symm_flag_bump(&group->mirror->news);
 	/* Deaths that follow a failure are no news. */
 	level = how == SYMM_GONE_DIED && symm_group_is_sound(group) ? SYMM_LOG_WARN : SYMM_LOG_INFO;
 	symm_log(level, "gone job=%s group=%s rank=%d peer=%d: %s %s", group->context->job, group->name, group->rank,
@@ -184,7 +186,7 @@ static bool fail_here(struct group *group, const struct symm_err *why, bool tell
 		symm_log(SYMM_LOG_WARN, "failure job=%s group=%s rank=%d: %s", group->context->job, group->name,
 			 group->rank, why->text);
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-why->code, __ATOMIC_RELEASE);
-		symm_sync_mirror_changed(group->mirror);
+		symm_flag_bump(&group->mirror->news);
 		if (!watched)
 			poison(group, why->code);
 	}

@@ -247,8 +247,10 @@ static int exchange_and_map(struct meeting *m)
 
 	if (m->ahead.code != 0)
 		return symm_err_return(&m->ahead);
-	rc = m->view == NULL ? ask(m) : 0;
-	return rc == 0 && m->view == NULL ? fetch_and_map(m, &fetched) : rc;
+	if (m->view != NULL)
+		return 0;
+	rc = ask(m);
+	return rc == 0 ? fetch_and_map(m, &fetched) : rc;
 }
 
 /* ---- the steps ---- */

@@ -3,6 +3,8 @@
 #include "cuda_help.h"
 #include "group.h"
 
+#include "symm/kernel/atomic.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -358,7 +360,7 @@ static int host_aborts(int rank, void *arg)
 		CHECK(cu->cuStreamQuery(r.stream) == SYMM_CUDA_NOT_READY);
 		start = seconds_now();
 		__atomic_store_n(&group->mirror->abort, (uint32_t)-SYMM_EPEER, __ATOMIC_RELEASE);
-		symm_sync_mirror_changed(group->mirror);
+		symm_flag_bump(&group->mirror->news);
 		CU(cu->cuStreamSynchronize(r.stream));
 		start = seconds_now() - start;
 		symm_err_set(&why, SYMM_EPEER, "the test failed it");

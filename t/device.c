@@ -405,7 +405,7 @@ static void test_host_ends(void)
 		else
 			ops->write(device, symm_sync_state_word(pair.slot[0], 2, 1), &closed, sizeof(closed));
 		if (what < 2)
-			symm_sync_mirror_changed(pair.mirror[0]);
+			symm_flag_bump(&pair.mirror[0]->news);
 		ops->wake(device, pair.slot[0], 2);
 		is_int(ops->stream_wait(device, stream, soon(10000)), 0, "and ends when %s",
 		       what == 0   ? "the group is failed"

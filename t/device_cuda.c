@@ -450,7 +450,7 @@ static int give_up(int rank, void *arg)
 	CHECK(ran(&put) == SYMM_ETIMEDOUT);
 	CHECK(strstr(symm_last_error(), "has not begun") != NULL, "%s", symm_last_error());
 	__atomic_store_n(&pair.mirror[0]->abort, (uint32_t)-SYMM_ESTORE, __ATOMIC_RELEASE);
-	symm_sync_mirror_changed(pair.mirror[0]);
+	symm_flag_bump(&pair.mirror[0]->news);
 	CHECK(ops->stream_wait(device, stream, soon(10000)) == 0);
 	put.timeout_ns = UINT64_C(1000000000);
 	put.channel = 3;

@@ -6,6 +6,7 @@
 #include "base.h"
 #include "device.h"
 #include "error.h"
+#include "symm/kernel/atomic.h"
 #include "symm/kernel/layout.h"
 #include "tap/tap.h"
 

@@ -62,12 +62,12 @@ static void test_news(void)
 	struct symm_sync *s = rank_new();
 	struct symm_sync_group *group = s->group;
 
-	symm_sync_mirror_changed(group->mirror);
+	symm_flag_bump(&group->mirror->news);
 	is_int(symm_sync_news(group), 0, "news that nobody has listened to are unknown");
 	end_period(s);
 	is_int(symm_sync_news(group), 1, "one listens");
 	is_int(symm_sync_news(group), 1, "and all know");
-	symm_sync_mirror_changed(group->mirror);
+	symm_flag_bump(&group->mirror->news);
 	is_int(symm_sync_news(group), 1, "for a period");
 	group->news = 0;
 	end_period(s);
@@ -86,7 +86,7 @@ static void test_knows(bool abort, bool listens, bool told)
 		set_abort(s, 10);
 	else
 		set_gone(s, 1);
-	symm_sync_mirror_changed(s->group->mirror);
+	symm_flag_bump(&s->group->mirror->news);
 	if (listens)
 		end_period(s);
 	if (told)
@@ -164,7 +164,7 @@ static int die(int pause_ms)
 	waiters_start(waiter, s);
 	nap(pause_ms);
 	set_gone(s, 1);
-	symm_sync_mirror_changed(s->group->mirror);
+	symm_flag_bump(&s->group->mirror->news);
 	end_period(s);
 	for (int i = 0; i < WAITERS; i++) {
 		pthread_join(waiter[i].thread, NULL);

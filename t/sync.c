@@ -212,7 +212,7 @@ static void test_timeout(uint32_t op, uint32_t missing)
 static void set_gone(struct symm_sync *s, uint32_t rank, uint32_t how)
 {
 	symm_flag_publish(symm_sync_gone_at(s->group->mirror, rank), how);
-	symm_sync_mirror_changed(s->group->mirror);
+	symm_flag_bump(&s->group->mirror->news);
 }
 
 static void test_gone(uint32_t op, uint32_t how)
@@ -305,7 +305,7 @@ static void test_ended_by_host(uint32_t op)
 	tell(trio.s[0], SYMM_STATE_CLOSED);
 	is_int(caller_end(&closes), SYMM_SYNC_CLOSED, "op %u of the rank that closes ends", op);
 	symm_flag_publish(&trio.s[2]->group->mirror->abort, 10);
-	symm_sync_mirror_changed(trio.s[2]->group->mirror);
+	symm_flag_bump(&trio.s[2]->group->mirror->news);
 	symm_sync_wake_slot(trio.s[2]->own, 3);
 	is_int(caller_end(&fails), -10, "the host fails the group: op %u ends with its code", op);
 	is_int(trio.s[2]->group->mirror->written, 0, "and writes no record");

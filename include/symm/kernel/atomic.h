@@ -1,7 +1,7 @@
 /* atomic.h: the few atomic accesses that the algorithms are made of.
  *
  * Words are 64 bits, shared by ranks, each with one writer: loaded relaxed, published with release. Counters are 64
- * bits and this rank's own. Flags are 32 bits: poison, abort, gone, bells.
+ * bits and this rank's own. Flags are 32 bits: poison, abort, gone, news, bells.
  */
 #ifndef SYMM_KERNEL_ATOMIC_H
 #define SYMM_KERNEL_ATOMIC_H
@@ -93,6 +93,12 @@ static inline void symm_flags_load(const uint32_t *from, uint32_t to[8])
 	to[5] = symm_flag_load(&from[5]);
 	to[6] = symm_flag_load(&from[6]);
 	to[7] = symm_flag_load(&from[7]);
+}
+
+/* One more, after all that this thread wrote before. */
+static inline void symm_flag_bump(uint32_t *flag)
+{
+	__atomic_fetch_add(flag, 1, __ATOMIC_RELEASE);
 }
 
 /* The value before. */

@@ -124,14 +124,6 @@ SYMM_FN_BOTH uint32_t *symm_sync_gone_at(struct symm_sync_mirror *mirror, uint32
 	return (uint32_t *)(void *)(mirror + 1) + rank;
 }
 
-#ifndef __CUDACC__
-/* By the host, after a change of abort or gone. */
-static inline void symm_sync_mirror_changed(struct symm_sync_mirror *mirror)
-{
-	__atomic_add_fetch(&mirror->news, 1, __ATOMIC_RELEASE);
-}
-#endif
-
 SYMM_FN_BOTH size_t symm_sync_mirror_bytes(uint32_t world)
 {
 	return sizeof(struct symm_sync_mirror) + world * sizeof(uint32_t);
