@@ -175,11 +175,11 @@ static int keep_lease(struct await *await, int64_t *refreshed, struct symm_verdi
 }
 
 /* Who has waited for long sleeps for long, so that a verdict is seen late by half of the time that it took at most,
- * where there are cores to spare by a sixteenth; and all ranks together leave the server time for its work. */
+ * where there are cores to spare by a 64th; and all ranks together leave the server time for its work. */
 static void nap(const struct await *await, int64_t begun)
 {
 	bool hurries = await->group != NULL && await->group->hurries;
-	int64_t sleep = (symm_now() - begun) / (hurries ? 16 : 2), least = await->world_size * SHARE_OF_SERVER;
+	int64_t sleep = (symm_now() - begun) / (hurries ? 64 : 2), least = await->world_size * SHARE_OF_SERVER;
 
 	if (sleep < least)
 		sleep = least;
@@ -202,7 +202,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 		why->code = 0;
 		if (is_there(await, verdict) || hopeless(await, why))
 			return 0;
-		if (await->meanwhile == NULL || !await->meanwhile(await->arg))
+		if (await->meanwhile.fn == NULL || !await->meanwhile.fn(await->meanwhile.arg))
 			nap(await, begun);
 		if (!told && symm_now() - begun > TELL_AFTER) {
 			told = true;
@@ -244,7 +244,7 @@ int symm_await_publish(struct await *await, const char *digest, const struct sym
 	symm_group_hurry(await->group, SYMM_LOOP_HURRY);
 	rc = symm_keyspace_publish(await->ks, &await->group->self, await->world_size, await->seq, digest, offer,
 				   failure, keys_ttl_ms(await), symm_await_store_deadline(await->ks, await->deadline),
-				   verdict);
+				   await->meanwhile.fn != NULL ? &await->meanwhile : NULL, verdict);
 	if (rc == 0)
 		rc = obey(await, verdict);
 	symm_group_hurry(await->group, rc == 0 && verdict->what == SYMM_VERDICT_GO ? SYMM_AWAIT_MAPPING : 0);

@@ -20,9 +20,7 @@ struct await {
 	const char *name; /* of the group */
 	int64_t started, deadline;
 	bool voting; /* all have come: the votes are awaited */
-	/* What to do while the others are awaited, or NULL: called after each look; true if it took some time. */
-	bool (*meanwhile)(void *arg);
-	void *arg;
+	struct symm_meanwhile meanwhile; /* while the others are awaited, or fn NULL: in a hurry or not */
 };
 
 /* When a call of the store that is made now must be answered, on behalf of a call of ours with that deadline: a lease

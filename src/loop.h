@@ -38,6 +38,12 @@ void symm_loop_call(struct symm_loop *loop, void (*fn)(void *arg), void *arg);
 void symm_loop_hurry(struct symm_loop *loop, int64_t ns);
 bool symm_loop_hurried(void);
 
+/* What a thread does while it waits in a hurry, called between two looks: true if it took some time. */
+struct symm_meanwhile {
+	bool (*fn)(void *arg);
+	void *arg;
+};
+
 /* A thing that a thread waits for and the loop completes. */
 struct symm_done {
 	uint32_t set; /* a futex */

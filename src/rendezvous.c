@@ -31,8 +31,8 @@ struct meeting {
 	struct export export;
 	bool exported;
 	struct exchange exchange;
-	int asked;             /* how often, ahead of the verdict */
-	bool asking;           /* and not finished yet */
+	bool asking;           /* ahead of the verdict, and not finished yet */
+	int64_t ask_at;        /* not before */
 	struct symm_err ahead; /* what failed then: our failure if the verdict is "go" */
 	struct multicast_offer multicast;
 	struct view *view;
@@ -187,32 +187,44 @@ static int fetch_and_map(struct meeting *m, bool *fetched)
 
 /* ---- the same, ahead of the verdict ---- */
 
-#define MOST_TIMES 3  /* who comes much later is not asked again and again */
 #define MOST_RANKS 16 /* each asks all others */
+/* Who is not there yet is asked again after that, and then less and less often. */
+#define ASK_AGAIN (SYMM_NS_PER_MS / 20)
 
 /* An arena comes with the first rendezvous of many, and other hosts' handles with the verdict. */
-static void ask_ahead(struct meeting *m)
+static bool may_map_ahead(const struct meeting *m)
 {
-	if (m->arena_block == NULL && m->group->roster->n_far == 0 && m->group->world_size <= MOST_RANKS &&
-	    m->asked++ < MOST_TIMES)
-		m->asking = ask(m) == 0;
+	return m->failure.code == 0 && m->arena_block == NULL && m->group->roster->n_far == 0 &&
+	       m->group->world_size <= MOST_RANKS;
 }
 
-/* The hook of await.h. */
+static void ask_ahead(struct meeting *m)
+{
+	int64_t now = symm_now();
+
+	if (now < m->ask_at)
+		return;
+	m->ask_at = now + ASK_AGAIN + (now - m->await.started) / 2;
+	m->asking = ask(m) == 0;
+}
+
+/* The hook of the wait for "go". */
 static bool map_ahead(void *arg)
 {
 	struct meeting *m = arg;
 	bool fetched;
 	int rc;
 
+	if (m->view != NULL || m->ahead.code != 0)
+		return false;
+	if (!m->asking)
+		ask_ahead(m);
 	if (!m->asking || !symm_exchange_is_answered(&m->exchange))
 		return false;
 	m->asking = false;
 	rc = fetch_and_map(m, &fetched);
 	if (rc != 0 && fetched)
 		symm_err_take(&m->ahead, rc);
-	else if (rc != 0)
-		ask_ahead(m);
 	return fetched;
 }
 
@@ -227,14 +239,14 @@ static int publish(struct meeting *m, struct symm_verdict *verdict)
 {
 	int rc;
 
-	if (m->failure.code == 0)
+	if (may_map_ahead(m)) {
 		ask_ahead(m);
-	m->await.meanwhile = map_ahead;
-	m->await.arg = m;
+		m->await.meanwhile = (struct symm_meanwhile){ map_ahead, m };
+	}
 	rc = symm_await_publish(&m->await, m->failure.code == 0 ? m->digest : "", m->exported ? &m->export.offer : NULL,
 				&m->failure, verdict);
-	m->await.meanwhile = NULL;
-	if (rc == 0 && verdict->what == SYMM_VERDICT_GO)
+	m->await.meanwhile.fn = NULL;
+	if (rc == 0 && verdict->what == SYMM_VERDICT_GO && m->asking)
 		map_ahead(m);
 	stop_ahead(m);
 	return rc;

@@ -31,6 +31,7 @@ void symm_command_init(struct symm_command *command, struct symm_script *script)
 	command->script = script;
 	command->keys = 0;
 	command->n = 0;
+	command->meanwhile = NULL;
 	if (script != NULL)
 		fill_sha(script);
 }

@@ -112,10 +112,11 @@ int symm_keyspace_members(struct symm_keyspace *ks, int64_t deadline, struct sym
 
 /* Publishes my digest for rendezvous seq, or, with failure->code, that I cannot take part; compares; the last to
  * come writes "go" and deletes the keys of seq - 1, of its parts too. offer: what ranks of other hosts shall find, or
- * NULL. ttl_ms: for the keys. *verdict: as it stands then. */
+ * NULL. ttl_ms: for the keys. *verdict: as it stands then. meanwhile: NULL, or as in struct symm_command. */
 int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 			  const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
-			  int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+			  int64_t ttl_ms, int64_t deadline, const struct symm_meanwhile *meanwhile,
+			  struct symm_verdict *verdict);
 /* What ranks have offered for seq, by rank: offers[world], spoilt on failure; count 0 for who has offered nothing. */
 int symm_keyspace_offers(struct symm_keyspace *ks, int world, uint64_t seq, int64_t deadline,
 			 struct symm_offer *offers);

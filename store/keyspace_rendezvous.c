@@ -19,7 +19,8 @@ static int ask_verdict(const struct symm_keyspace *ks, struct symm_call *call, u
 
 int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 			  const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
-			  int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict)
+			  int64_t ttl_ms, int64_t deadline, const struct symm_meanwhile *meanwhile,
+			  struct symm_verdict *verdict)
 {
 	struct symm_call call;
 	char clean[SYMM_DIGEST_MAX];
@@ -50,6 +51,7 @@ int symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *me
 	if (offer)
 		symm_offer_format(offer, call.offer);
 	symm_command_text(&call.command, call.offer);
+	call.command.meanwhile = meanwhile;
 	return ask_verdict(ks, &call, seq, deadline, verdict);
 }
 

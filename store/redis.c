@@ -1,6 +1,7 @@
 #include "redis_internal.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,13 @@ static void on_call_finished(void *arg, const struct symm_reply *reply, const st
 	symm_done_set(&call->done);
 }
 
+static void await_call(const struct call *call, const struct symm_meanwhile *meanwhile)
+{
+	while (symm_loop_hurried() && !symm_done_is_set(&call->done))
+		if (!meanwhile->fn(meanwhile->arg))
+			sched_yield();
+}
+
 int symm_store_call(struct symm_store *store, const struct symm_command *command, int64_t deadline,
 		    struct symm_reply **reply)
 {
@@ -208,6 +216,8 @@ int symm_store_call(struct symm_store *store, const struct symm_command *command
 	symm_done_init(&call.done);
 	rc = post(store, command, &model);
 	if (rc == SYMM_OK) {
+		if (command->meanwhile != NULL)
+			await_call(&call, command->meanwhile);
 		symm_done_wait(&call.done, INT64_MAX); /* the loop keeps the deadline */
 		rc = call.err.code == SYMM_OK ? SYMM_OK : symm_err_return(&call.err);
 	}

@@ -49,6 +49,7 @@ struct symm_command {
 	const char *arg[SYMM_STORE_ARGS];
 	size_t length[SYMM_STORE_ARGS];
 	char number[SYMM_STORE_ARGS][24];
+	const struct symm_meanwhile *meanwhile; /* NULL, or what symm_store_call does while the loop is hurried */
 };
 void symm_command_init(struct symm_command *command, struct symm_script *script);
 void symm_command_key(struct symm_command *command, const char *key);

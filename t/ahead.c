@@ -1,6 +1,7 @@
 /* Who waits for the last to come to a rendezvous maps the others' memory meanwhile, and undoes that if the verdict is
- * not "go". Rank 1 is the last: it has offered its memory and is held up where it would say that it has come. The
- * places are calls of the library's inner functions: this test is linked with -Wl,--wrap for each. */
+ * not "go". Rank 1 is the last: it has offered its memory and is held up where it would say that it has come. Or it has
+ * come with the others, who are in a hurry, and the store is what they wait for. The places are calls of the library's
+ * inner functions: this test is linked with -Wl,--wrap for each. */
 #include "ask.h"
 #include "exchange.h"
 #include "keyspace.h"
@@ -14,16 +15,17 @@
 static struct tap_redis redis;
 
 static struct {
-	int rally;
+	int rally, stopped;
 	int offered;      /* how many have */
 	int maps[RANKS];  /* how often each has mapped, or tried to */
-	int early[RANKS]; /* of these, before rank 1 said that it has come */
-	int said;         /* it has */
+	int early[RANKS]; /* of these, before the store could know that rank 1 has come */
+	int said;         /* it can */
 } * shared;
 
 struct lateness {
 	const char *name;
-	size_t bytes; /* of rank 1 */
+	size_t bytes;  /* of rank 1 */
+	bool answered; /* else the store stands still when they come, until they have done what they can */
 	bool dies;
 	bool fails; /* rank 0 cannot map */
 	int timeout_ms;
@@ -48,20 +50,45 @@ static void add(int *word)
 
 /* ---- what the linker calls in the place of the functions ---- */
 
+uint32_t __real_symm_cores(void);
+uint32_t __wrap_symm_cores(void);
+
+uint32_t __wrap_symm_cores(void)
+{
+	return now->answered ? __real_symm_cores() : 64;
+}
+
+void __real_symm_loop_hurry(struct symm_loop *loop, int64_t ns);
+void __wrap_symm_loop_hurry(struct symm_loop *loop, int64_t ns);
+
+/* Who hurries does so for as long as it takes here. */
+void __wrap_symm_loop_hurry(struct symm_loop *loop, int64_t ns)
+{
+	__real_symm_loop_hurry(loop, ns > 0 && !now->answered ? 60 * SYMM_NS_PER_MS * 1000 : ns);
+}
+
 int __real_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
-				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+				 int64_t ttl_ms, int64_t deadline, const struct symm_meanwhile *meanwhile,
+				 struct symm_verdict *verdict);
 int __wrap_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
-				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict);
+				 int64_t ttl_ms, int64_t deadline, const struct symm_meanwhile *meanwhile,
+				 struct symm_verdict *verdict);
 
 /* Until the others have done what they can, or will not. */
+static void await_others(const struct lateness *lateness)
+{
+	double end = seconds_now() + (lateness->timeout_ms > 0 ? 1 : patience(lateness->maps > 0 ? 2 : 0.1));
+
+	while (seconds_now() < end &&
+	       (lateness->timeout_ms > 0 || get(&shared->maps[0]) == 0 || get(&shared->maps[2]) == 0))
+		nap_ms(1);
+}
+
 static void hold_up(void)
 {
-	double end = seconds_now() + (now->timeout_ms > 0 ? 1 : patience(now->maps > 0 ? 2 : 0.1));
-
-	while (seconds_now() < end && (now->timeout_ms > 0 || get(&shared->maps[0]) == 0 || get(&shared->maps[2]) == 0))
-		nap_ms(1);
+	await_others(now);
 	if (now->dies)
 		raise(SIGKILL);
 	add(&shared->said);
@@ -69,11 +96,18 @@ static void hold_up(void)
 
 int __wrap_symm_keyspace_publish(struct symm_keyspace *ks, const struct symm_member *member, int world, uint64_t seq,
 				 const char *digest, const struct symm_offer *offer, const struct symm_err *failure,
-				 int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict)
+				 int64_t ttl_ms, int64_t deadline, const struct symm_meanwhile *meanwhile,
+				 struct symm_verdict *verdict)
 {
-	if (second && me == LAST)
+	if (second && now->answered && me == LAST)
 		hold_up();
-	return __real_symm_keyspace_publish(ks, member, world, seq, digest, offer, failure, ttl_ms, deadline, verdict);
+	if (second && !now->answered) {
+		if (me == LAST)
+			kill(redis.pid, SIGSTOP);
+		tap_rally(&shared->stopped, RANKS);
+	}
+	return __real_symm_keyspace_publish(ks, member, world, seq, digest, offer, failure, ttl_ms, deadline, meanwhile,
+					    verdict);
 }
 
 int __real_symm_span_map(struct span *span, struct block *own, int rank, int world_size,
@@ -168,6 +202,11 @@ static void test_late(const struct lateness *lateness)
 	memset(shared, 0, sizeof(*shared));
 	ask(&redis, "FLUSHALL");
 	tap_ranks_start(RANKS, come, (void *)(uintptr_t)lateness, pid);
+	if (!lateness->answered) {
+		await_others(lateness);
+		add(&shared->said);
+		kill(redis.pid, SIGCONT);
+	}
 	for (int rank = 0; rank < RANKS; rank++)
 		is_int(tap_wait(pid[rank], 30), rank == LAST && lateness->dies ? SIGKILL : 0, "%s: rank %d",
 		       lateness->name, rank);
@@ -184,11 +223,14 @@ static void test_late(const struct lateness *lateness)
 int main(void)
 {
 	static const struct lateness cases[] = {
-		{ "all is well", 4096, false, false, 0, 0, 1, "" },
-		{ "rank 0 cannot map", 4096, false, true, 0, SYMM_ENOMEM, 1, "no memory, says the test" },
-		{ "another size", 8192, false, false, 0, SYMM_EMISMATCH, 0, "size=8192" },
-		{ "it dies", 4096, true, false, 0, SYMM_EPEER, 1, "rank 1" },
-		{ "it comes too late", 4096, false, false, 300, SYMM_ETIMEDOUT, 1, "rank 1" },
+		{ "all is well", 4096, true, false, false, 0, 0, 1, "" },
+		{ "rank 0 cannot map", 4096, true, false, true, 0, SYMM_ENOMEM, 1, "no memory, says the test" },
+		{ "another size", 8192, true, false, false, 0, SYMM_EMISMATCH, 0, "size=8192" },
+		{ "it dies", 4096, true, true, false, 0, SYMM_EPEER, 1, "rank 1" },
+		{ "it comes too late", 4096, true, false, false, 300, SYMM_ETIMEDOUT, 1, "rank 1" },
+		{ "the store is late", 4096, false, false, false, 0, 0, 1, "" },
+		{ "the store is late, rank 0 cannot map", 4096, false, false, true, 0, SYMM_ENOMEM, 1,
+		  "no memory, says the test" },
 	};
 
 	if (!need_device(RANKS))

@@ -99,8 +99,8 @@ WRAP(symm_keyspace_poll, (struct symm_keyspace * ks, uint64_t seq, int64_t deadl
 WRAP(symm_keyspace_publish,
      (struct symm_keyspace * ks, const struct symm_member *member, int world, uint64_t seq, const char *digest,
       const struct symm_offer *offer, const struct symm_err *failure, int64_t ttl_ms, int64_t deadline,
-      struct symm_verdict *verdict),
-     (ks, member, world, seq, digest, offer, failure, ttl_ms, deadline, verdict))
+      const struct symm_meanwhile *meanwhile, struct symm_verdict *verdict),
+     (ks, member, world, seq, digest, offer, failure, ttl_ms, deadline, meanwhile, verdict))
 WRAP(symm_keyspace_vote,
      (struct symm_keyspace * ks, const struct symm_member *member, int world, uint64_t seq,
       const struct symm_err *failure, int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict),

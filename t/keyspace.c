@@ -257,7 +257,7 @@ static void test_offers(void)
 	for (int r = 0; r < 3; r++)
 		for (int again = 0; again < 2; again++)
 			is_int(symm_keyspace_publish(&g.ks, &g.member[r], 3, 1, "a", r < 2 ? &offer[r] : NULL, NULL,
-						     TTL_MS, soon(), &v),
+						     TTL_MS, soon(), NULL, &v),
 			       0, "rank %d offers%s", r, again ? ", again" : "");
 	is_verdict(&v, SYMM_VERDICT_GO, 0, 0, NULL, "offers are not compared");
 	is_int(symm_keyspace_offers(&g.ks, 3, 1, soon(), found), 0, "offers");
@@ -276,7 +276,7 @@ static void test_offers(void)
 
 	for (int r = 0; r < 3; r++)
 		is_int(symm_keyspace_publish(&g.ks, &g.member[r], 3, 2, "a", r < 2 ? &offer[r] : NULL, NULL, TTL_MS,
-					     soon(), &v),
+					     soon(), NULL, &v),
 		       0, "rank %d offers for 2", r);
 	is_str(raw("EXISTS", generation_key(&g.ks, "fabric:1"), NULL), "0", "the offers of the one before are gone");
 	for (int r = 0; r < 3; r++)
@@ -343,11 +343,11 @@ static void test_failures(void)
 	is_verdict(&v, SYMM_VERDICT_FAILED, SYMM_ETIMEDOUT, -1, "no votes", "decided after go");
 
 	g.member[0].incarnation = symm_id_new();
-	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 4, "a", NULL, NULL, TTL_MS, soon(), &v), SYMM_ESTALE,
+	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 4, "a", NULL, NULL, TTL_MS, soon(), NULL, &v), SYMM_ESTALE,
 	       "another life publishes");
 	publish(&g, 0, 5, "a", NULL);
-	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 5, longest, NULL, NULL, TTL_MS, soon(), &v), SYMM_EINVAL,
-	       "too long a digest");
+	is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 5, longest, NULL, NULL, TTL_MS, soon(), NULL, &v),
+	       SYMM_EINVAL, "too long a digest");
 	raw("FLUSHALL", NULL);
 }
 
@@ -448,7 +448,7 @@ static void test_stale(void)
 		}
 		is_int(symm_keyspace_roster(&g.ks, "boot-of-a", soon(), &members, &n), SYMM_ESTALE, "roster, %s", when);
 		is_int(symm_keyspace_members(&g.ks, soon(), &presences, &n), SYMM_ESTALE, "members, %s", when);
-		is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 1, "a", NULL, NULL, TTL_MS, soon(), &v),
+		is_int(symm_keyspace_publish(&g.ks, &g.member[0], 2, 1, "a", NULL, NULL, TTL_MS, soon(), NULL, &v),
 		       SYMM_ESTALE, "publish, %s", when);
 		is_int(symm_keyspace_vote(&g.ks, &g.member[0], 2, 1, NULL, TTL_MS, soon(), &v), SYMM_ESTALE, "vote, %s",
 		       when);
@@ -490,7 +490,7 @@ static void *race(void *arg)
 		struct symm_verdict *v = &r->last[seq - 1];
 
 		snprintf(late.text, sizeof(late.text), "rank %d was late", r->rank);
-		rc = symm_keyspace_publish(&ks, me, RACERS, seq, "a", NULL, NULL, TTL_MS, soon(), v);
+		rc = symm_keyspace_publish(&ks, me, RACERS, seq, "a", NULL, NULL, TTL_MS, soon(), NULL, v);
 		while (!rc && v->what == SYMM_VERDICT_NONE && (seq + (uint64_t)r->rank) % 8 != 0)
 			rc = symm_keyspace_poll(&ks, seq, soon(), v);
 		if (!rc && v->what == SYMM_VERDICT_GO)

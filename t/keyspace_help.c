@@ -112,7 +112,7 @@ struct symm_verdict publish(struct group *g, int rank, uint64_t seq, const char 
 
 	for (int i = 0; i < 2; i++)
 		is_int(symm_keyspace_publish(&g->ks, &g->member[rank], g->world, seq, digest, NULL, failure, TTL_MS,
-					     soon(), &v),
+					     soon(), NULL, &v),
 		       0, "rank %d publishes for %d%s", rank, (int)seq, i ? ", again" : "");
 	return v;
 }

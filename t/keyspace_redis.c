@@ -134,7 +134,7 @@ static int call_publish(struct group *g)
 {
 	struct symm_verdict v;
 
-	return symm_keyspace_publish(&g->ks, &g->member[0], 2, 1, "a", NULL, NULL, TTL_MS, soon(), &v);
+	return symm_keyspace_publish(&g->ks, &g->member[0], 2, 1, "a", NULL, NULL, TTL_MS, soon(), NULL, &v);
 }
 
 static int call_vote(struct group *g)

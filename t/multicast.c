@@ -56,8 +56,8 @@ static void reach(const struct symm_keyspace *ks, int at)
 WRAP(symm_keyspace_publish, BEFORE_PUBLISH, AFTER_PUBLISH,
      (struct symm_keyspace * ks, const struct symm_member *member, int size, uint64_t seq, const char *digest,
       const struct symm_offer *offer, const struct symm_err *failure, int64_t ttl_ms, int64_t deadline,
-      struct symm_verdict *verdict),
-     (ks, member, size, seq, digest, offer, failure, ttl_ms, deadline, verdict))
+      const struct symm_meanwhile *meanwhile, struct symm_verdict *verdict),
+     (ks, member, size, seq, digest, offer, failure, ttl_ms, deadline, meanwhile, verdict))
 WRAP(symm_keyspace_vote, BEFORE_VOTE, AFTER_VOTE,
      (struct symm_keyspace * ks, const struct symm_member *member, int size, uint64_t seq,
       const struct symm_err *failure, int64_t ttl_ms, int64_t deadline, struct symm_verdict *verdict),

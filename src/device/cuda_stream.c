@@ -8,7 +8,7 @@
 #define WARP 32
 /* A payload up to so many bytes goes by the threads of one block, 16 bytes each at a time: no second launch, and no
  * start of a copy engine. Beyond, the copy engine's rate is what counts. */
-#define PAYLOAD_MOST ((size_t)64 << 10)
+#define PAYLOAD_MOST ((size_t)256 << 10)
 #define PAYLOAD_THREADS 512 /* kernels/sync.cu */
 #define NAP_NS 200000       /* the longest between two looks at a stream */
 

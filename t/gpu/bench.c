@@ -311,8 +311,9 @@ static int bench_copies(struct bench *b, size_t bytes)
 
 /* ---- rendezvous: where its time goes ---- */
 
-/* The driver makes ranks that ask for access at once wait for each other, in either order: all figures are of the
- * slower rank. The calls of the driver that it may make. The driver's table is filled with these, which add up what
+/* The driver makes ranks that ask for access at once wait for each other, in either order and in whichever call the
+ * second one is by then: all figures are of the slower rank, and what access takes is driver_access, of ranks that ask
+ * at once. The calls of the driver that it may make. The driver's table is filled with these, which add up what
  * each takes. */
 #define TIMED(X)                                                                                                       \
 	X(cuMemSetAccess, (unsigned long long a, size_t n, const struct symm_cuda_access *access, size_t count),       \
