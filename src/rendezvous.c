@@ -237,6 +237,7 @@ static void stop_ahead(struct meeting *m)
 
 static int publish(struct meeting *m, struct symm_verdict *verdict)
 {
+	struct symm_err why;
 	int rc;
 
 	if (may_map_ahead(m)) {
@@ -246,10 +247,11 @@ static int publish(struct meeting *m, struct symm_verdict *verdict)
 	rc = symm_await_publish(&m->await, m->failure.code == 0 ? m->digest : "", m->exported ? &m->export.offer : NULL,
 				&m->failure, verdict);
 	m->await.meanwhile.fn = NULL;
+	symm_err_take(&why, rc);
 	if (rc == 0 && verdict->what == SYMM_VERDICT_GO && m->asking)
 		map_ahead(m);
 	stop_ahead(m);
-	return rc;
+	return rc == 0 ? 0 : symm_err_return(&why);
 }
 
 static int exchange_and_map(struct meeting *m)

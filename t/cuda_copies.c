@@ -4,7 +4,7 @@
 
 #define WORLD 2
 #define CHANNEL 2
-#define SMALL ((size_t)64 << 10) /* the most that one kernel carries */
+#define SMALL ((size_t)256 << 10) /* the most that one kernel carries */
 #define LARGE (2 * SMALL)
 #define FILL UINT64_C(0x0505050505050505)
 #define VALUE UINT64_C(0x123456789abcdef0)
@@ -264,7 +264,7 @@ static int refused(int rank, void *arg)
 	BAD(symm_copy_on_stream(r.mem, r.peer, 0, r.me, 0, 8, r.stream), SYMM_ENOMEM, "cannot enqueue a copy on cuda:");
 	BAD(symm_put_with_signal_on_stream(r.mem, r.peer, 0, r.own->sent, LARGE, 0, 0, r.stream), SYMM_ENOMEM,
 	    "cannot enqueue a copy with its signal on cuda:");
-	BAD(symm_put_with_signal(r.mem, r.peer, 0, r.own->sent, LARGE, 0, 0), SYMM_ENOMEM, "cannot copy 131072 bytes");
+	BAD(symm_put_with_signal(r.mem, r.peer, 0, r.own->sent, LARGE, 0, 0), SYMM_ENOMEM, "cannot copy 524288 bytes");
 	fake_fail("cuLaunchKernel:*=2,cuLaunchKernelEx:*=2");
 	BAD(symm_put_with_signal_on_stream(r.mem, r.peer, 0, r.own->sent, LARGE, 0, 0, r.stream), SYMM_ENOMEM,
 	    "cannot enqueue a copy with its signal on cuda:");
