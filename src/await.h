@@ -19,7 +19,7 @@ struct await {
 	uint64_t seq;     /* 0: the join */
 	const char *name; /* of the group */
 	int64_t started, deadline;
-	bool voting; /* all have come: the votes are awaited */
+	bool voting;                     /* all have come: the votes are awaited */
 	struct symm_meanwhile meanwhile; /* while the others are awaited, or fn NULL: in a hurry or not */
 };
 
