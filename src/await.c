@@ -193,6 +193,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 {
 	int64_t begun = symm_now(), refreshed = begun;
 	bool told = false;
+	bool fresh = await->meanwhile.fn == NULL; /* else the verdict may be older than what was done meanwhile */
 
 	for (;;) {
 		int rc = keep_lease(await, &refreshed, verdict);
@@ -200,7 +201,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 		if (rc != 0)
 			return rc;
 		why->code = 0;
-		if (is_there(await, verdict) || hopeless(await, why))
+		if (is_there(await, verdict) || (fresh && hopeless(await, why)))
 			return 0;
 		if (await->meanwhile.fn == NULL || !await->meanwhile.fn(await->meanwhile.arg))
 			nap(await, begun);
@@ -213,6 +214,7 @@ int symm_await_verdict(struct await *await, struct symm_verdict *verdict, struct
 					verdict);
 		if (rc != 0)
 			return rc;
+		fresh = true;
 	}
 }
 

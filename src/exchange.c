@@ -19,7 +19,8 @@ int symm_exchange_begin(struct exchange *exchange)
 					       .nonce = group->ks.nonce,
 					       .seq = exchange->seq,
 					       .rank = group->roster->member[i].rank,
-					       .digest = exchange->digest };
+					       .digest = exchange->digest,
+					       .ahead = exchange->ahead };
 		if (pulls[i].link != NULL)
 			symm_pull_begin(&pulls[i]);
 	}

@@ -13,6 +13,7 @@ struct exchange {
 	uint64_t seq;
 	int blocks;         /* how many each rank offers */
 	const char *digest; /* and with what it comes */
+	bool ahead;         /* not all may have come yet */
 	/* private */
 	struct symm_pull *pulls;   /* [roster->n], those without a link unused */
 	struct symm_offer *offers; /* [world_size]; NULL: all are on this host */

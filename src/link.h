@@ -54,13 +54,14 @@ void symm_link_put(struct symm_link *link);
 /* Sends in the background, in order. Any thread. */
 void symm_link_notify(struct symm_link *link, const struct symm_notice *notice);
 
-/* A pull under way: begin several, then finish each. At most 8 of this process are on their way at once; the rest
- * queue. */
+/* A pull under way: begin several, then finish each. At most 8 of this process are on their way at once, and 8 that are
+ * made ahead of need, which a process that does not answer may hold up for long; the rest queue. */
 struct symm_pull {
 	struct symm_link *link;
 	uint64_t nonce, seq;
 	int rank;               /* whose export */
 	const char *digest;     /* what it has to come with; NULL: any */
+	bool ahead;             /* of need: it holds up none that is needed now */
 	int fds[SYMM_LINK_FDS]; /* after finish: owned by the caller, close-on-exec */
 	int count;
 	struct symm_err err;

@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW 8 /* pulls of this process on their way at once */
+#define WINDOW 8 /* pulls of this process on their way at once, and as many ahead of need */
 
 struct pulls {
 	struct symm_pull *first;
-	int count;
+	int count[2]; /* by ahead */
 };
 
 /* The loop thread's. */
@@ -24,7 +24,7 @@ static void pulls_append(struct pulls *pulls, struct symm_pull *pull)
 		at = &(*at)->next;
 	pull->next = NULL;
 	*at = pull;
-	pulls->count++;
+	pulls->count[pull->ahead]++;
 }
 
 static bool pulls_remove(struct pulls *pulls, struct symm_pull *pull)
@@ -32,7 +32,7 @@ static bool pulls_remove(struct pulls *pulls, struct symm_pull *pull)
 	for (struct symm_pull **at = &pulls->first; *at != NULL; at = &(*at)->next)
 		if (*at == pull) {
 			*at = pull->next;
-			pulls->count--;
+			pulls->count[pull->ahead]--;
 			return true;
 		}
 	return false;
@@ -71,9 +71,9 @@ void symm_pulls_pump(void)
 {
 	struct symm_pull *pull, *next;
 
-	for (pull = waiting.first; pull != NULL && sent.count < WINDOW; pull = next) {
+	for (pull = waiting.first; pull != NULL; pull = next) {
 		next = pull->next;
-		if (!symm_link_can_send(pull->link) || !pull_send(pull))
+		if (sent.count[pull->ahead] >= WINDOW || !symm_link_can_send(pull->link) || !pull_send(pull))
 			continue;
 		pulls_remove(&waiting, pull);
 		pulls_append(&sent, pull);

@@ -31,9 +31,9 @@ struct meeting {
 	struct export export;
 	bool exported;
 	struct exchange exchange;
-	bool asking;           /* ahead of the verdict, and not finished yet */
-	int64_t ask_at;        /* not before */
-	struct symm_err ahead; /* what failed then: our failure if the verdict is "go" */
+	bool asking;       /* ahead of the verdict, and not finished yet */
+	int64_t ask_at;    /* not before */
+	bool failed_ahead; /* then it is tried once more, after "go" */
 	struct multicast_offer multicast;
 	struct view *view;
 	struct symm_err failure; /* what keeps this rank from taking part */
@@ -153,10 +153,10 @@ static int map_data(struct meeting *m, struct incoming *incoming)
 	return rc;
 }
 
-static int ask(struct meeting *m)
+static int ask(struct meeting *m, bool ahead)
 {
 	m->exchange = (struct exchange){
-		.group = m->group, .seq = m->turn.seq, .blocks = m->export.count, .digest = m->digest
+		.group = m->group, .seq = m->turn.seq, .blocks = m->export.count, .digest = m->digest, .ahead = ahead
 	};
 	return symm_exchange_begin(&m->exchange);
 }
@@ -205,7 +205,7 @@ static void ask_ahead(struct meeting *m)
 	if (now < m->ask_at)
 		return;
 	m->ask_at = now + ASK_AGAIN + (now - m->await.started) / 2;
-	m->asking = ask(m) == 0;
+	m->asking = ask(m, true) == 0;
 }
 
 /* The hook of the wait for "go". */
@@ -215,7 +215,7 @@ static bool map_ahead(void *arg)
 	bool fetched;
 	int rc;
 
-	if (m->view != NULL || m->ahead.code != 0)
+	if (m->view != NULL || m->failed_ahead)
 		return false;
 	if (!m->asking)
 		ask_ahead(m);
@@ -223,9 +223,11 @@ static bool map_ahead(void *arg)
 		return false;
 	m->asking = false;
 	rc = fetch_and_map(m, &fetched);
-	if (rc != 0 && fetched)
-		symm_err_take(&m->ahead, rc);
-	return fetched;
+	if (!fetched)
+		return false;
+	m->failed_ahead = rc != 0;
+	symm_group_hurry(m->group, SYMM_LOOP_HURRY); /* what is left is to be told of the verdict */
+	return true;
 }
 
 static void stop_ahead(struct meeting *m)
@@ -259,11 +261,9 @@ static int exchange_and_map(struct meeting *m)
 	bool fetched;
 	int rc;
 
-	if (m->ahead.code != 0)
-		return symm_err_return(&m->ahead);
 	if (m->view != NULL)
 		return 0;
-	rc = ask(m);
+	rc = ask(m, false);
 	return rc == 0 ? fetch_and_map(m, &fetched) : rc;
 }
 

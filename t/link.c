@@ -404,6 +404,43 @@ static int stopped_peer(int rank, void *arg)
 	return 0;
 }
 
+/* Rank 1 is stopped and owes rank 0 more than may be on its way at once: what rank 0 needs of rank 2 comes all the
+ * same. */
+static int ahead_of_need(int rank, void *arg)
+{
+	struct world *world = arg;
+	struct symm_link *link[RANKS];
+	struct symm_pull ahead[20], pull;
+	size_t n = sizeof(ahead) / sizeof(ahead[0]);
+
+	CHECK(begin(rank, world) == 0);
+	if (rank != 0) {
+		CHECK(wait_for(&world->gate, 1, 60000));
+		return end(NULL);
+	}
+	for (int peer = 1; peer < world->ranks; peer++)
+		CHECK(symm_link_get(&world->process[peer], &link[peer]) == SYMM_OK);
+	CHECK(pull_one(link[1], 1, NONCE, 1, &pull) == SYMM_OK, ": %s", symm_last_error());
+	CHECK(check_fds(&pull) == 0);
+	kill(world->process[1].pid, SIGSTOP);
+	symm_sleep(20 * SYMM_NS_PER_MS, INT64_MAX);
+	for (size_t i = 0; i < n; i++) {
+		ahead[i] = (struct symm_pull){ .link = link[1], .nonce = NONCE, .seq = 1, .rank = 1, .ahead = true };
+		symm_pull_begin(&ahead[i]);
+	}
+	CHECK(pull_one(link[2], 2, NONCE, 1, &pull) == SYMM_OK, ": %s", symm_last_error());
+	CHECK(check_fds(&pull) == 0);
+	kill(world->process[1].pid, SIGCONT);
+	for (size_t i = 0; i < n; i++) {
+		CHECK(symm_pull_finish(&ahead[i], soon()) == SYMM_OK, ": %s", symm_last_error());
+		CHECK(check_fds(&ahead[i]) == 0);
+	}
+	for (int peer = 1; peer < world->ranks; peer++)
+		symm_link_put(link[peer]);
+	add(&world->gate);
+	return end(NULL);
+}
+
 /* ---- endpoints ---- */
 
 /* Every second time a notice is all that is sent, before the connection can have been made. */
@@ -598,6 +635,7 @@ int main(void)
 	test_last_words(false);
 	test_last_words(true);
 	test_ranks("a stopped peer", 2, stopped_peer);
+	test_ranks("what is needed, and what is pulled ahead of need", 3, ahead_of_need);
 	test_ranks("100 opens and closes", 2, open_and_close);
 	test_ranks("by path", 2, by_path);
 	test_ranks("bad environment", 1, bad_environment);
