@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { WORLD = 2, BLOCK = 1 << 16, WORDS = 64, LAST = SYMM_CHANNELS - 1, WIDEST = 96 };
+enum { WORLD = 2, BLOCK = 1 << 16, FLAGS = BLOCK - 1024, WORDS = 64, LAST = SYMM_CHANNELS - 1, WIDEST = 96 };
 
 #define PATIENCE_NS UINT64_C(20000000000)
 #define MS UINT64_C(1000000)
@@ -90,6 +90,7 @@ static int call(struct rank *r, enum test_scope scope, uint32_t op, int channel,
 	struct test_call c = { .view = r->view,
 			       .scope = scope,
 			       .op = op,
+			       .flag = { FLAGS, UINT64_MAX },
 			       .peer = r->other,
 			       .channel = channel,
 			       .timeout_ns = timeout_ns,
@@ -110,14 +111,16 @@ static int call(struct rank *r, enum test_scope scope, uint32_t op, int channel,
 	return 0;
 }
 
-static int exchange(struct rank *r, enum test_scope scope, bool signals, int channel, int n)
+static int exchange(struct rank *r, enum test_scope scope, enum test_meeting by, int n)
 {
+	static uint64_t flags; /* how far they are */
 	uint32_t *wrong = own_memory(r->rig.context, 64);
 	struct test_exchange e = { .view = r->view,
 				   .scope = scope,
-				   .signals = signals,
+				   .meeting = by,
+				   .flag = { FLAGS, flags },
 				   .partner = r->other,
-				   .channel = channel,
+				   .channel = 1,
 				   .rounds = (uint32_t)n,
 				   .words = WORDS,
 				   .timeout_ns = PATIENCE_NS,
@@ -131,6 +134,8 @@ static int exchange(struct rank *r, enum test_scope scope, bool signals, int cha
 		DO(begin(r, "test_exchange", scope, &e));
 		DO(end(r));
 	}
+	if (by == TEST_FLAGS)
+		flags += (uint64_t)n;
 	CHECK(*e.code == 0, "code %d", *e.code);
 	CHECK(*wrong == 0, "%u words", *wrong);
 	own_memory_free(r->rig.context, wrong);
@@ -208,8 +213,8 @@ static int exchanges(int rank, void *arg)
 	(void)arg;
 	DO(start(rank, &r));
 	for (int scope = 0; scope < TEST_SCOPES; scope++) {
-		DO(exchange(&r, (enum test_scope)scope, false, 1, rounds(2000)));
-		DO(exchange(&r, (enum test_scope)scope, true, 2, rounds(2000)));
+		for (int by = 0; by < TEST_MEETINGS; by++)
+			DO(exchange(&r, (enum test_scope)scope, (enum test_meeting)by, rounds(2000)));
 	}
 	return stop(&r);
 }
@@ -227,6 +232,9 @@ static int times_out(int rank, void *arg)
 		tap_rally(meeting, WORLD);
 		return stop(&r);
 	}
+	DO(call(&r, TEST_BLOCK, TEST_UNTIL, 0, 20 * MS, &code));
+	CHECK(code == SYMM_ETIMEDOUT, "%d", code);
+	GOOD(symm_group_status(r.rig.group));
 	DO(call(&r, TEST_BLOCK, SYMM_SYNC_WAIT_SIGNAL, 4, 20 * MS, &code));
 	CHECK(code == SYMM_ETIMEDOUT, "%d", code);
 	BAD(symm_group_status(r.rig.group), SYMM_ETIMEDOUT, "wait_signal");
@@ -269,6 +277,9 @@ static int outlives(int rank, void *arg)
 	tap_rally(meeting, WORLD);
 	if (rank == 1)
 		raise(SIGKILL);
+	DO(call(&r, TEST_BLOCK, TEST_UNTIL, 0, SYMM_SYNC_FOREVER, &code));
+	CHECK(code == SYMM_EPEER, "%d", code);
+	GOOD(symm_group_status(r.rig.group));
 	DO(call(&r, TEST_BLOCK, SYMM_SYNC_WAIT_SIGNAL, 4, SYMM_SYNC_FOREVER, &code));
 	CHECK(code == SYMM_EPEER, "%d", code);
 	BAD(symm_group_status(r.rig.group), SYMM_EPEER, "rank 1");

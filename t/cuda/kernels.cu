@@ -65,5 +65,6 @@ extern "C" __global__ void test_exchange(struct test_exchange exchange)
 	}
 	exchange.channel += threadIdx.x;
 	exchange.offset += threadIdx.x * test_exchange_bytes(&exchange);
+	exchange.flag.offset += threadIdx.x * sizeof(uint64_t);
 	test_exchange_share(&exchange, 0, 1);
 }

@@ -1,8 +1,10 @@
-/* death.c: rank 1, whose memory rank 0 has mapped, is killed by SIGKILL: while rank 0 waits for it in a kernel of ours,
- * or while a kernel of the user's reads its memory. Rank 0's waits end and name rank 1, its context works on, and so do
+/* death.c: rank 1, whose memory rank 0 has mapped, is killed by SIGKILL: while rank 0 waits for it in a kernel of ours or
+ * in a loop of the user's own, or while a kernel of the user's reads its memory. Rank 0's waits end and name rank 1, its context works on, and so do
  * the mapping and the close.
  */
 #include "gpu.h"
+
+#include "t/cuda/calls.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -11,8 +13,8 @@
 
 enum { BYTES = 64 << 20, WORDS = BYTES / 8 };
 
-enum way { SIGNAL, BARRIER, GRAPH, READ };
-static const char *const names[] = { "signal", "barrier", "graph", "reader" };
+enum way { SIGNAL, BARRIER, GRAPH, LOOP, READ };
+static const char *const names[] = { "signal", "barrier", "graph", "loop", "reader" };
 
 /* What the ranks tell each other; of both processes. */
 struct told {
@@ -28,6 +30,7 @@ struct survivor {
 	struct symm_mem *mem;
 	struct CUstream_st *stream;
 	uint32_t *flag; /* pinned: ends the reader */
+	int32_t *codes; /* of the device: how the loop has ended, for each of its threads */
 };
 
 static int victim(struct gpu *gpu)
@@ -74,6 +77,40 @@ static int start_graph(struct survivor *s)
 	return 0;
 }
 
+enum { THREADS = 64 };
+
+/* For a word of our block that rank 1 is to set. */
+static int start_loop(struct survivor *s)
+{
+	const struct gpu *gpu = s->gpu;
+	struct test_call how = { .scope = TEST_BLOCK,
+				 .op = TEST_UNTIL,
+				 .flag = { BYTES - 8, 1 },
+				 .peer = 1,
+				 .timeout_ns = UINT64_C(60000000000),
+				 .threads = THREADS };
+	void *params[] = { &how }, *codes;
+	struct CUfunc_st *kernel;
+
+	GOOD(symm_mem_device_view(s->mem, &how.view));
+	DO(gpu_alloc(gpu, THREADS * sizeof(int32_t), &codes));
+	s->codes = how.codes = codes;
+	DO(gpu_kernel(gpu, "test_call", &kernel));
+	return gpu_launch(gpu, kernel, 1, THREADS, params, s->stream);
+}
+
+static int see_loop(struct survivor *s)
+{
+	const struct gpu *gpu = s->gpu;
+	int32_t codes[THREADS];
+
+	CU(gpu->cu->cuMemcpyDtoH(codes, gpu_address(s->codes), sizeof(codes)));
+	for (int i = 0; i < THREADS; i++)
+		CHECK(codes[i] == SYMM_EPEER, "thread %d: code %d", i, codes[i]);
+	CU(gpu->cu->cuMemFree(gpu_address(s->codes)));
+	return 0;
+}
+
 static int start(struct survivor *s)
 {
 	switch (s->way) {
@@ -85,6 +122,8 @@ static int start(struct survivor *s)
 		return 0;
 	case GRAPH:
 		return start_graph(s);
+	case LOOP:
+		return start_loop(s);
 	case READ:
 		return start_reader(s);
 	}
@@ -127,7 +166,9 @@ static int see_the_cause(struct survivor *s)
 	struct gpu *gpu = s->gpu;
 	double start_s = gpu_seconds();
 
-	if (s->way == READ)
+	if (s->way == LOOP)
+		DO(see_loop(s));
+	if (s->way == LOOP || s->way == READ)
 		BAD(symm_wait_signal(s->mem, 1, 3, 0), SYMM_EPEER, "rank 1");
 	while (symm_group_status(gpu->rig.group) == 0 && gpu_seconds() - start_s < 5)
 		usleep(1000);

@@ -1,6 +1,6 @@
 /* device_header.c: symm/device.cuh in kernels, in the scopes of a thread, a warp and a block: they pass messages in
- * both directions within one kernel, they meet host calls, they refuse wrong arguments, they end after a time-out; and
- * what a barrier and a signal cost there. Kernels are in t/cuda/calls.h.
+ * both directions within one kernel, they meet host calls, they refuse wrong arguments, they end after a time-out, and
+ * so do loops of users' own; and what a barrier and a signal cost there. Kernels are in t/cuda/calls.h.
  *
  * usage: device_header [ROUNDS]       of each exchange of messages (20000)
  */
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { WORDS = 64, BLIND_ROUNDS = 500, WAIT_MS = 50, SAMPLES = 9, MOST_THREADS = 512 };
+enum { WORDS = 64, LANES = 16, BLIND_ROUNDS = 500, WAIT_MS = 50, SAMPLES = 9, MOST_THREADS = 512 };
 
 #define MS UINT64_C(1000000)
 
@@ -39,6 +39,7 @@ struct scopes {
 	struct symm_device_view view;
 	struct result *result; /* of the device */
 	int partner;
+	struct test_flag flag; /* LANES of them */
 };
 
 static int start(struct scopes *s, void **block)
@@ -49,7 +50,8 @@ static int start(struct scopes *s, void **block)
 	s->partner = gpu->rank ^ 1;
 	CHECK(gpu->world % 2 == 0, "wants pairs of ranks");
 	GOOD(rig_join(&gpu->rig, gpu->rank));
-	GOOD(rig_memory(&gpu->rig, (size_t)32 * gpu->world * WORDS * sizeof(uint64_t), block, &s->mem));
+	s->flag.offset = (size_t)2 * LANES * gpu->world * WORDS * sizeof(uint64_t);
+	GOOD(rig_memory(&gpu->rig, s->flag.offset + LANES * sizeof(uint64_t), block, &s->mem));
 	GOOD(symm_mem_device_view(s->mem, &s->view));
 	DO(gpu_kernel(gpu, "test_exchange", &s->exchange));
 	DO(gpu_kernel(gpu, "test_call", &s->call));
@@ -94,11 +96,12 @@ static int fetch(const struct scopes *s, struct result *result)
 
 /* ---- messages ---- */
 
-static struct test_exchange exchange_of(const struct scopes *s, const struct shape *shape, bool signals, int rounds)
+static struct test_exchange exchange_of(const struct scopes *s, const struct shape *shape, uint32_t meeting, int rounds)
 {
 	return (struct test_exchange){ .view = s->view,
 				       .scope = shape->scope,
-				       .signals = signals,
+				       .meeting = meeting,
+				       .flag = s->flag,
 				       .partner = s->partner,
 				       .channel = 1,
 				       .rounds = (uint32_t)rounds,
@@ -115,9 +118,9 @@ static int launch(const struct scopes *s, const struct shape *shape, struct test
 	return gpu_launch(s->gpu, s->exchange, 1, shape->threads, params, s->stream);
 }
 
-static int messages(const struct scopes *s, const struct shape *shape, bool signals, int n, double *wrong)
+static int messages(struct scopes *s, const struct shape *shape, uint32_t meeting, int n, double *wrong)
 {
-	struct test_exchange exchange = exchange_of(s, shape, signals, n);
+	struct test_exchange exchange = exchange_of(s, shape, meeting, n);
 	struct result result;
 
 	DO(clear(s));
@@ -125,13 +128,15 @@ static int messages(const struct scopes *s, const struct shape *shape, bool sign
 	DO(fetch(s, &result));
 	CHECK(result.code == 0, "%s: code %d", shape->name, result.code);
 	*wrong += result.wrong;
+	if (meeting == TEST_FLAGS)
+		s->flag.value += (uint64_t)n;
 	return 0;
 }
 
 /* Without a barrier words must be wrong: the check can fail. */
 static int blind(const struct scopes *s)
 {
-	struct test_exchange exchange = exchange_of(s, &shapes[2], false, BLIND_ROUNDS);
+	struct test_exchange exchange = exchange_of(s, &shapes[2], TEST_BARRIERS, BLIND_ROUNDS);
 	struct result result;
 
 	exchange.blind = 1;
@@ -144,13 +149,13 @@ static int blind(const struct scopes *s)
 	return 0;
 }
 
-static int pass_messages(const struct scopes *s, int n)
+static int pass_messages(struct scopes *s, int n)
 {
 	double wrong = 0;
 
 	for (int i = 0; i < SHAPES; i++)
-		for (int signals = 0; signals <= 1; signals++)
-			DO(messages(s, &shapes[i], signals, n, &wrong));
+		for (uint32_t meeting = 0; meeting < TEST_MEETINGS; meeting++)
+			DO(messages(s, &shapes[i], meeting, n, &wrong));
 	gpu_figure("device.wrong", wrong, "words");
 	CHECK(wrong == 0);
 	return blind(s);
@@ -220,6 +225,22 @@ static int refuse(const struct scopes *s, const struct shape *shape)
 	return 0;
 }
 
+/* A loop of the user's own ends after a time-out, and nothing fails. */
+static int until(const struct scopes *s, const struct shape *shape)
+{
+	struct test_call how = {
+		.op = TEST_UNTIL, .peer = s->partner, .flag = { s->flag.offset, UINT64_MAX }, .timeout_ns = WAIT_MS * MS
+	};
+	double start_s = gpu_seconds();
+	int code;
+
+	DO(call(s, shape, &how, &code));
+	CHECK(code == SYMM_ETIMEDOUT, "%s: code %d", shape->name, code);
+	CHECK(gpu_seconds() - start_s >= WAIT_MS / 1e3, "it took %.3f s", gpu_seconds() - start_s);
+	GOOD(symm_group_status(s->gpu->rig.group));
+	return 0;
+}
+
 /* The last: the group fails. */
 static int time_out(const struct scopes *s)
 {
@@ -257,16 +278,16 @@ static int sample(const struct scopes *s, const struct shape *shape, struct test
 	return 0;
 }
 
-static int measure(const struct scopes *s, const struct shape *shape, bool signals, int n)
+static int measure(const struct scopes *s, const struct shape *shape, uint32_t meeting, int n)
 {
-	struct test_exchange exchange = exchange_of(s, shape, signals, n);
+	struct test_exchange exchange = exchange_of(s, shape, meeting, n);
 	double samples[SAMPLES];
 	char name[64];
 
 	exchange.words = 0;
 	for (int i = 0; i < SAMPLES; i++)
 		DO(sample(s, shape, &exchange, &samples[i]));
-	snprintf(name, sizeof(name), "device.%s_%s", signals ? "signals" : "barrier", shape->name);
+	snprintf(name, sizeof(name), "device.%s_%s", meeting == TEST_SIGNALS ? "signals" : "barrier", shape->name);
 	if (s->gpu->rank == 0)
 		gpu_figure(name, gpu_median(samples, SAMPLES), "us");
 	return 0;
@@ -287,10 +308,11 @@ static int run(struct gpu *gpu)
 		/* The fake driver's kernels are plain C, which looks at no arguments. */
 		if (getenv("SYMM_LIBCUDA") == NULL)
 			DO(refuse(&s, &shapes[i]));
+		DO(until(&s, &shapes[i]));
 	}
 	for (int i = 0; i < TIMED; i++) {
-		DO(measure(&s, &shapes[i], false, *n / 10 + 1));
-		DO(measure(&s, &shapes[i], true, *n / 10 + 1));
+		DO(measure(&s, &shapes[i], TEST_BARRIERS, *n / 10 + 1));
+		DO(measure(&s, &shapes[i], TEST_SIGNALS, *n / 10 + 1));
 	}
 	GOOD(symm_barrier(s.mem, 0, 0));
 	DO(time_out(&s));
