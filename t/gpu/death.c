@@ -1,6 +1,6 @@
-/* death.c: rank 1, whose memory rank 0 has mapped, is killed by SIGKILL: while rank 0 waits for it in a kernel of ours or
- * in a loop of the user's own, or while a kernel of the user's reads its memory. Rank 0's waits end and name rank 1, its
- * context works on, and so do the mapping and the close.
+/* death.c: rank 1, whose memory rank 0 has mapped, is killed by SIGKILL: while rank 0 waits for it in a kernel of ours
+ * or in a loop of the user's own, or while a kernel of the user's reads its memory. Rank 0's waits end and name rank 1,
+ * its context works on, and so do the mapping and the close.
  */
 #include "gpu.h"
 
