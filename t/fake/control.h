@@ -4,6 +4,7 @@
  * Variables of the environment, read at the process's first call of the driver:
  *   SYMM_FAKE_DEVICES=2            how many GPUs the machine has; CUDA_VISIBLE_DEVICES chooses of them, by index
  *   SYMM_FAKE_CC=9.0               their compute capability
+ *   SYMM_FAKE_ATTRIBUTES=20=3,102=0 what else they are, by the driver's numbers: CU_DEVICE_ATTRIBUTE_...
  *   SYMM_FAKE_NO_PEER=0-1,2-3      pairs without a path
  *   SYMM_FAKE_MEMORY=8589934592    bytes a process may allocate on each
  *   SYMM_FAKE_DRIVER_VERSION=13000 newer functions are not there

@@ -89,6 +89,23 @@ enum symm_cuda_result cuDeviceGetPCIBusId(char *id, int bytes, int device)
 	return SYMM_CUDA_SUCCESS;
 }
 
+/* What the test wants it to be. */
+static bool is_set(enum symm_cuda_attribute attribute, int *value)
+{
+	for (const char *at = fake_config.attributes; at != NULL; at = strchr(at, ',')) {
+		int which, wanted;
+
+		at += *at == ',';
+		FAKE_ASSERT(sscanf(at, "%d=%d", &which, &wanted) == 2, "SYMM_FAKE_ATTRIBUTES is \"%s\"",
+			    fake_config.attributes);
+		if (which != (int)attribute)
+			continue;
+		*value = wanted;
+		return true;
+	}
+	return false;
+}
+
 static int attribute_of(enum symm_cuda_attribute attribute)
 {
 	switch ((int)attribute) {
@@ -118,7 +135,8 @@ enum symm_cuda_result cuDeviceGetAttribute(int *value, enum symm_cuda_attribute 
 	FAKE_ENTER(FAKE_INIT);
 	if (fake_device_physical(device) < 0)
 		return SYMM_CUDA_INVALID_DEVICE;
-	*value = attribute_of(attribute);
+	if (!is_set(attribute, value))
+		*value = attribute_of(attribute);
 	return SYMM_CUDA_SUCCESS;
 }
 

@@ -113,6 +113,7 @@ static void configure(void)
 	c->queues = (int)number("SYMM_FAKE_QUEUES", number("CUDA_DEVICE_MAX_CONNECTIONS", 8));
 	FAKE_ASSERT(c->queues > 0 && c->queues <= 32, "%d queues: there are 1 to 32", c->queues);
 	c->seed = (unsigned int)number("SYMM_FAKE_SEED", 0);
+	c->attributes = getenv("SYMM_FAKE_ATTRIBUTES");
 	c->no_peer = getenv("SYMM_FAKE_NO_PEER");
 	set_failures(getenv("SYMM_FAKE_FAIL"));
 }

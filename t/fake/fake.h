@@ -31,7 +31,7 @@ struct fake_config {
 	bool stub;
 	int queues;
 	unsigned int seed;
-	const char *no_peer;
+	const char *attributes, *no_peer;
 };
 
 extern struct fake_config fake_config;
