@@ -5,6 +5,10 @@
 /* In larger worlds not every rank reads a record of every other for the sake of an error's text. */
 #define NAMED_WORLD 1024
 
+#define NO_FABRIC                                                                                                      \
+	"has no fabric handles, by which hosts share memory: make a group for each host, or take hosts of one NVLink " \
+	"domain with IMEX (see symm doctor)"
+
 static bool shares_across_hosts(const struct symm_device_id *id)
 {
 	return strcmp(id->fabric, "-") != 0;
@@ -71,9 +75,7 @@ static int no_fabric_here(const struct group *group, int rank, const char *host)
 
 	return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: device %s %s", rank, host,
 			  context->device_name,
-			  context->device->ops->import_fabric == NULL
-				  ? "shares memory within a host only"
-				  : "has no fabric handles, by which hosts share memory (see symm doctor)");
+			  context->device->ops->import_fabric == NULL ? "shares memory within a host only" : NO_FABRIC);
 }
 
 static int check_far_member(const struct group *group, const struct symm_member *member)
@@ -87,9 +89,7 @@ static int check_far_member(const struct group *group, const struct symm_member 
 	if (!shares_across_hosts(mine))
 		return no_fabric_here(group, member->rank, host);
 	if (!shares_across_hosts(theirs))
-		return symm_error(SYMM_EUNREACH,
-				  "cannot map the memory of rank %d on %s: its device has no fabric handles, by which "
-				  "hosts share memory",
+		return symm_error(SYMM_EUNREACH, "cannot map the memory of rank %d on %s: its device " NO_FABRIC,
 				  member->rank, host);
 	if (strcmp(mine->fabric, theirs->fabric) != 0)
 		return symm_error(SYMM_EUNREACH,
