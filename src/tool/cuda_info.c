@@ -161,24 +161,31 @@ static void json_trial(struct symm_json *json, const char *key, const struct sym
 	symm_json_close(json, '}');
 }
 
-static void json_peers(const struct symm_cuda_info *cuda, struct symm_json *json, int from)
+static void json_peer(struct symm_json *json, int from, int to)
 {
-	symm_json_open(json, "peers", '[');
-	for (int to = 0; to < cuda->count; to++) {
-		struct symm_cuda_peer peer;
-		char name[CUDA_TEXT];
+	struct symm_cuda_peer peer;
+	int rc = symm_cuda_probe_peer(from, to, &peer);
+	char name[CUDA_TEXT];
 
-		if (to == from || symm_cuda_probe_peer(from, to, &peer) != 0)
-			continue;
-		snprintf(name, sizeof(name), "cuda:%d", to);
-		symm_json_open(json, NULL, '{');
-		symm_json_text(json, "device", name);
+	snprintf(name, sizeof(name), "cuda:%d", to);
+	symm_json_open(json, NULL, '{');
+	symm_json_text(json, "device", name);
+	symm_json_text(json, "error", rc != 0 ? symm_last_error() : NULL);
+	if (rc == 0) {
 		symm_json_bool(json, "access", peer.access);
 		symm_json_text(json, "link", link_text(&peer));
 		symm_json_bool(json, "native_atomics", peer.atomics);
 		symm_json_int(json, "performance_rank", peer.performance_rank);
-		symm_json_close(json, '}');
 	}
+	symm_json_close(json, '}');
+}
+
+static void json_peers(const struct symm_cuda_info *cuda, struct symm_json *json, int from)
+{
+	symm_json_open(json, "peers", '[');
+	for (int to = 0; to < cuda->count; to++)
+		if (to != from)
+			json_peer(json, from, to);
 	symm_json_close(json, ']');
 }
 
