@@ -11,7 +11,7 @@ static const char help[] = "usage: symm doctor [--json] [--url URL] [--device DE
 			   "Tries what symm needs of this host, its GPUs and its store, and says how to mend\n"
 			   "what is not right.\n\n"
 			   "  --url URL      the store (default: SYMM_URL, else none is looked at)\n"
-			   "  --device D     host or cuda: one that has to be here (default: SYMM_DEVICE)\n"
+			   "  --device D     host, cuda or cuda:INDEX: what has to work (default: SYMM_DEVICE)\n"
 			   "  --json         one JSON object\n"
 			   "  --help, -h     this text\n\n"
 			   "Exit status 1: something is bad. Warnings alone are 0.\n";

@@ -17,10 +17,21 @@ static bool is_wanted(const struct symm_doctor *doctor)
 	return doctor->device != NULL && strncmp(doctor->device, "cuda", 4) == 0;
 }
 
-/* A GPU that nobody asks for harms nobody. */
-static enum symm_health fault(const struct symm_doctor *doctor)
+/* "cuda" wants all of them, as each rank gets its own. */
+static bool is_wanted_device(const struct symm_doctor *doctor, int index)
 {
-	return is_wanted(doctor) ? SYMM_HEALTH_BAD : SYMM_HEALTH_WARN;
+	return is_wanted(doctor) && (doctor->device[4] == '\0' || atoi(doctor->device + 5) == index);
+}
+
+/* A GPU that nobody asks for harms nobody. */
+static enum symm_health fault(bool wanted)
+{
+	return wanted ? SYMM_HEALTH_BAD : SYMM_HEALTH_WARN;
+}
+
+static enum symm_health device_fault(const struct symm_doctor *doctor, int index)
+{
+	return fault(is_wanted_device(doctor, index));
 }
 
 /* ---- settings ---- */
@@ -63,7 +74,7 @@ static void tell_kernels(struct symm_doctor *doctor)
 		symm_doctor_tell(doctor, SYMM_HEALTH_OK, "kernels", NULL, "in this build");
 	else
 		symm_doctor_tell(
-			doctor, fault(doctor), "kernels",
+			doctor, fault(is_wanted(doctor)), "kernels",
 			"install nvcc (CUDA 12 or 13), then configure and make again; configure tells which it found",
 			"this build of symm has none, as there was no nvcc: its CUDA device cannot be opened");
 }
@@ -84,7 +95,7 @@ static void tell_multicast(struct symm_doctor *doctor, const struct symm_cuda_pr
 static void tell_mode(struct symm_doctor *doctor, const char *check, const struct symm_cuda_probe *device)
 {
 	if (device->compute_mode == SYMM_CUDA_COMPUTEMODE_PROHIBITED)
-		symm_doctor_tell(doctor, fault(doctor), check, "as root: nvidia-smi -c DEFAULT",
+		symm_doctor_tell(doctor, device_fault(doctor, device->index), check, "as root: nvidia-smi -c DEFAULT",
 				 "its compute mode is PROHIBITED: no process may use it");
 	else if (device->compute_mode == SYMM_CUDA_COMPUTEMODE_EXCLUSIVE_PROCESS)
 		symm_doctor_tell(
@@ -94,23 +105,46 @@ static void tell_mode(struct symm_doctor *doctor, const char *check, const struc
 			symm_tool_env("CUDA_MPS_PIPE_DIRECTORY") != NULL ? " but through MPS" : "");
 }
 
-/* Ranks of one host need fds; fabric is for those of several, and most machines have none. */
+/* For ranks of one host. */
 static void tell_handles(struct symm_doctor *doctor, const char *check, const struct symm_cuda_probe *device)
 {
 	if (!device->vmm)
 		symm_doctor_tell(
-			doctor, fault(doctor), check,
+			doctor, device_fault(doctor, device->index), check,
 			"take another device, or a driver and a virtual machine that offer virtual memory management",
 			"it has no virtual memory management, which peers' memory needs");
 	else if (!device->posix.works)
-		symm_doctor_tell(doctor, fault(doctor), check,
+		symm_doctor_tell(doctor, device_fault(doctor, device->index), check,
 				 "update the driver; in a container or virtual machine, use one that allows CUDA's "
 				 "file descriptors",
 				 "memory cannot be shared by file descriptor: %s", device->posix.why);
 	else
-		symm_doctor_tell(doctor, SYMM_HEALTH_OK, check, NULL, "memory is shared by file descriptor%s%s",
-				 device->fabric.works ? ", and by fabric handle" : "; no fabric handles: ",
-				 device->fabric.works ? "" : device->fabric.why);
+		symm_doctor_tell(doctor, SYMM_HEALTH_OK, check, NULL, "memory is shared by file descriptor");
+}
+
+/* The launcher says that there are ranks elsewhere. */
+static bool spans_hosts(const struct symm_doctor *doctor)
+{
+	struct symm_launch launch;
+
+	return doctor->ranks > 0 && symm_launch_read(&launch) == 0 && launch.world_size > doctor->ranks;
+}
+
+/* For ranks of several hosts; most machines have none. */
+static void tell_fabric(struct symm_doctor *doctor, const char *check, const struct symm_cuda_probe *device)
+{
+	if (device->fabric.works)
+		symm_doctor_tell(doctor, SYMM_HEALTH_OK, check, NULL,
+				 "memory is shared by fabric handle, with other hosts of its NVLink domain");
+	else if (is_wanted_device(doctor, device->index) && spans_hosts(doctor))
+		symm_doctor_tell(doctor, SYMM_HEALTH_WARN, check,
+				 "make a group for each host; or take hosts of one NVLink domain, run nvidia-imex on "
+				 "each, and give containers /dev/nvidia-caps-imex-channels",
+				 "no fabric handles, so that ranks of other hosts cannot map its memory: %s",
+				 device->fabric.why);
+	else
+		symm_doctor_tell(doctor, SYMM_HEALTH_OK, check, NULL,
+				 "no fabric handles, which only groups of several hosts need: %s", device->fabric.why);
 }
 
 static void tell_device(struct symm_doctor *doctor, const struct symm_cuda_probe *device)
@@ -122,15 +156,19 @@ static void tell_device(struct symm_doctor *doctor, const struct symm_cuda_probe
 			 device->major, device->minor, device->memory >> 20, device->uuid, device->bus,
 			 device->ecc ? "" : ", ECC off");
 	if (device->major < 8)
-		symm_doctor_tell(doctor, fault(doctor), check, "take a device of compute capability 8.0 or later",
+		symm_doctor_tell(doctor, device_fault(doctor, device->index), check,
+				 "take a device of compute capability 8.0 or later",
 				 "symm has no kernels for compute capability %d.%d", device->major, device->minor);
 	tell_mode(doctor, check, device);
-	if (device->context_error[0] != '\0')
-		symm_doctor_tell(doctor, fault(doctor), check,
+	if (device->context_error[0] != '\0') {
+		symm_doctor_tell(doctor, device_fault(doctor, device->index), check,
 				 "see what uses the device: nvidia-smi; and what the driver says: dmesg", "%s",
 				 device->context_error);
-	else
-		tell_handles(doctor, check, device);
+		return;
+	}
+	tell_handles(doctor, check, device);
+	if (device->vmm)
+		tell_fabric(doctor, check, device);
 }
 
 /* Both ways; the slower one counts. */
@@ -161,8 +199,8 @@ static void tell_pairs(struct symm_doctor *doctor, int n)
 			continue;
 		snprintf(check, sizeof(check), "cuda:%d, cuda:%d", a, b);
 		if (probe_pair(a, b, &pair) != 0)
-			symm_doctor_tell(doctor, fault(doctor), check, "see dmesg, and nvidia-smi topo -p2p r", "%s",
-					 symm_last_error());
+			symm_doctor_tell(doctor, fault(is_wanted_device(doctor, a) && is_wanted_device(doctor, b)),
+					 check, "see dmesg, and nvidia-smi topo -p2p r", "%s", symm_last_error());
 		else if (!pair.access)
 			symm_doctor_tell(doctor, SYMM_HEALTH_WARN, check,
 					 "take devices that nvidia-smi topo -p2p r shows as OK to each other; on PCIe, "
@@ -187,7 +225,7 @@ static void tell_devices(struct symm_doctor *doctor, int n)
 
 		snprintf(check, sizeof(check), "cuda:%d", i);
 		if (symm_cuda_probe_device(i, true, &devices[found]) != 0)
-			symm_doctor_tell(doctor, fault(doctor), check, "see dmesg and nvidia-smi", "%s",
+			symm_doctor_tell(doctor, device_fault(doctor, i), check, "see dmesg and nvidia-smi", "%s",
 					 symm_last_error());
 		else
 			tell_device(doctor, &devices[found++]);
