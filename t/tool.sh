@@ -150,6 +150,11 @@ run symm info
 ends "info without a store" 0
 has "info tells what is here" "$out" "ABI [0-9]" "host +[0-9]+ cpus" "pages of [0-9]+" memfd "open files" "SYMM_URL is not set" \
 	"nobody says"
+limits='ulimit -n 300; ulimit -S -n 200; ulimit -l 32; ulimit -S -l 16; exec "$@"'
+run bash -c "$limits" limited symm info
+has "info tells the limits" "$out" "open files +soft 200, hard 300" "locked bytes +soft 16384, hard 32768"
+run bash -c "$limits" limited symm info --json
+has "info --json tells the limits" "$out" '"nofile":\{"soft":200,"hard":300\},"memlock":\{"soft":16384,"hard":32768\}'
 run env SYMM_URL="$url" SYMM_JOB=j SLURM_PROCID=2 SLURM_NTASKS=4 symm info
 ends "info with a store" 0
 has "info tells of the store and the rank" "$out" "unix://.*redis [0-9]" "2 of 4 \(from Slurm\); job j"
@@ -162,7 +167,7 @@ lacks "info --json keeps the password" "$out$err" "cret"
 run env SYMM_URL="unix://:other@$dir/redis" SYMM_TIMEOUT_MS=2000 symm info
 ends "info with a wrong password" 1
 lacks "info keeps the wrong password" "$out$err" "other"
-run env SYMM_URL="redis://127.0.0.1:1" SYMM_TIMEOUT_MS=500 symm info --json
+run env SYMM_URL="redis://127.0.0.1:1" SYMM_TIMEOUT_MS=200 symm info --json
 ends "info with a store that is not there" 1
 is_json "info --json is JSON then too" "$dir/out"
 run env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm info
@@ -202,11 +207,35 @@ match_lines() {
 	[ "$(grep -c . <<< "$1")" = $((2 * ($# - 1))) ] || { echo "not $(($# - 1)) findings, with how to mend each:"; echo "$1"; false; }
 }
 
-run symm doctor
+# doctor COMMAND...: runs symm doctor with --json, then for people; in the end all that is not ok is compared.
+doctor() {
+	local ended
+	run "$@" --json
+	ended=$status
+	cat "$dir/out" >> "$dir/doctor.json"
+	run "$@"
+	cat "$dir/out" >> "$dir/doctor.text"
+	[ "$status" = "$ended" ] || echo "$*: $status, with --json $ended" >> "$dir/doctor.ended"
+}
+# "HEALTH CHECK: MEND" a line. That a server is slow may be so for one of the two only.
+not_ok_in_text() {
+	awk 'function tell() { if (what != "") print what ": " mend; what = mend = "" }
+		/^(ok|warn|bad) / { tell() }
+		/^(warn|bad) / { split($0, part, "  +"); what = part[1] " " part[2] }
+		sub(/^ +to mend it: */, "") { mend = $0 }
+		END { tell() }' "$dir/doctor.text" | grep -v '^warn store latency'
+}
+not_ok_in_json() {
+	grep -oE '"check":"[^"]*","health":"(warn|bad)","text":"([^"\\]|\\.)*","mend":("([^"\\]|\\.)*"|null)' "$dir/doctor.json" |
+		sed -E 's/^"check":"([^"]*)","health":"([^"]*)","text":"([^"\\]|\\.)*","mend":(null|"(.*)")$/\2 \1: \5/' |
+		grep -v '^warn store latency'
+}
+
+doctor symm doctor
 ends "doctor" 0
 has "doctor looks at the host" "$out" "ok +memfd" "ok +links" "ok +pidfd" "open files" "cpus" "no SYMM_URL"
 has "doctor: no driver is no fault" "$out" "ok +cuda +.*no CUDA driver.*the host device works"
-run symm doctor --device cuda
+doctor symm doctor --device cuda
 ends "doctor, asked for a GPU" 1
 findings "doctor: no driver is bad then" "bad +cuda .*no CUDA driver"
 run symm doctor --url "$url"
@@ -219,34 +248,74 @@ run env SYMM_URL="$url" symm doctor --json
 ends "doctor --json" 0
 is_json "doctor --json is JSON" "$dir/out"
 has "doctor --json has its parts" "$out" '"findings":\[\{"check":"memfd","health":"ok","text":"[^"]+","mend":null\}' '"bad":0'
-run bash -c 'ulimit -n 80; exec env SYMM_LOCAL_SIZE=9 symm doctor --url "$0"' "$url"
+doctor bash -c 'ulimit -n 80; exec env SYMM_LOCAL_SIZE=9 symm doctor "$@"' limited --url "$url"
 ends "doctor with too few open files" 1
 has "doctor tells how many are needed" "$out" "bad +open files +80 .* 9 ranks" "to mend it: +ulimit -n 88"
-run env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm doctor
+run bash -c 'ulimit -l 32; ulimit -S -l 16; exec symm doctor'
+has "doctor tells how much memory may be locked" "$out" "ok +locked memory +16384 bytes"
+if [ "$(ulimit -H -l)" = unlimited ]; then
+	run bash -c 'ulimit -S -l unlimited; exec symm doctor'
+	has "doctor tells that memory may be locked without a limit" "$out" "ok +locked memory +unlimited"
+else
+	skip "doctor tells that memory may be locked without a limit" "there is a limit"
+fi
+doctor env SYMM_LOCAL_SIZE=9999 symm doctor
+has "doctor with more ranks than CPUs" "$out" "warn +cpus +[0-9]+ for 9999 ranks"
+doctor env SYMM_RANK=x SYMM_WORLD_SIZE=2 symm doctor
 findings "doctor with a wrong rank" "bad +rank .*SYMM_RANK"
-run env SYMM_LINK_DIR=/nowhere symm doctor
+doctor env SYMM_LINK_DIR=/nowhere symm doctor
 findings "doctor with no folder for links" "bad +SYMM_LINK_DIR +/nowhere: No such"
-run env SYMM_TIMEOUT_MS=500 symm doctor --url redis://:hidden@127.0.0.1:1
+doctor env SYMM_TIMEOUT_MS=200 symm doctor --url redis://:hidden@127.0.0.1:1
 ends "doctor with a store that is not there" 1
 findings "doctor tells that it does not answer" "bad +store .*cannot reach"
 lacks "doctor keeps its password" "$out$err" "hidden"
-run symm doctor --url "unix://:other@$dir/redis"
+doctor symm doctor --url "unix://:other@$dir/redis"
 findings "doctor with a wrong password" "bad +store "
-run symm doctor --url nonsense
+doctor symm doctor --url nonsense
 findings "doctor with a wrong URL" "bad +store .*none of redis://"
 cli config set maxmemory 100mb maxmemory-policy allkeys-lru > /dev/null
-run symm doctor --url "$url"
+doctor symm doctor --url "$url"
 ends "doctor: a warning is no failure" 0
 findings "doctor with a store that evicts" "warn +store memory +policy allkeys-lru"
-cli config set maxmemory 0 maxmemory-policy noeviction > /dev/null
+cli config set maxmemory 1 maxmemory-policy noeviction > /dev/null
+doctor symm doctor --url "$url"
+has "doctor with a store that is full" "$out" "warn +store memory +[0-9]+ of 0 KiB used" "bad +store rights +.*OOM"
+cli config set maxmemory 0 > /dev/null
 cli replicaof 127.0.0.1 1 > /dev/null
-run symm doctor --url "$url"
+doctor symm doctor --url "$url"
 findings "doctor with a replica" "bad +store role"
 cli replicaof no one > /dev/null
 cli config set maxclients 50 > /dev/null
-run symm doctor --url "$url"
-findings "doctor with few clients" "warn +store clients +[0-9]+ of at most 50"
+doctor symm doctor --url "$url"
+ends "doctor with few clients" 0
+findings "doctor with few clients tells how many" "warn +store clients +[0-9]+ of at most 50"
+doctor env SYMM_LOCAL_SIZE=51 symm doctor --url "$url"
+ends "doctor with fewer clients than ranks" 1
+has "doctor with fewer clients than ranks says so" "$out" "bad +store clients +[0-9]+ of at most 50"
 cli config set maxclients 10000 > /dev/null
+
+# A server that answers INFO with what is set: the name of its only key.
+if redis-server --port 0 --unixsocket "$dir/told" --save "" --daemonize yes --pidfile "$dir/told.pid" --logfile "$dir/log" \
+	--rename-command INFO "" --rename-command RANDOMKEY INFO > /dev/null 2>&1; then
+	wait_for 10 redis-cli -s "$dir/told" ping
+	pids+=("$(cat "$dir/told.pid")")
+	told() {
+		redis-cli -s "$dir/told" flushall > /dev/null
+		printf '%s\r\n' "$@" | redis-cli -s "$dir/told" -x eval "return redis.call('SET', ARGV[1], '')" 0 > /dev/null
+		doctor symm doctor --url "unix://$dir/told"
+	}
+	told redis_version:4.0.14 role:master
+	ends "doctor with Redis 4" 1
+	findings "doctor tells what Redis 4 lacks" "bad +store +.*is Redis 4.0.14, which has no streams"
+	told redis_version:5.0.0 role:master
+	ends "doctor with Redis 5" 0
+	has "doctor tells what it is" "$out" "ok +store +.*, Redis 5.0.0" "ok +store clients +0 of at most 10000"
+	told redis_version:7.2.4 valkey_version:8.1.0 redis_mode:cluster role:master
+	findings "doctor with a node of a cluster" "warn +store role +it is a node of a cluster"
+	has "doctor tells that it is Valkey" "$out" "ok +store +.*, Valkey 8.1.0"
+else
+	skip "doctor with other servers" "this one cannot rename commands"
+fi
 
 # Every command that the scripts use is tried: without the right to it, doctor names it.
 scripts=$(grep -oh "redis.call *( *'[A-Z]*'" "$top_srcdir"/store/lua/*.lua | grep -o "'[A-Z]*'" | tr -d "'" | sort -u)
@@ -258,10 +327,10 @@ if cli acl setuser low on '>pw' '~symm:*' +@all > /dev/null 2>&1; then
 		cli acl setuser low "+$name" > /dev/null
 	done
 	cli acl setuser low resetkeys '~other:*' > /dev/null
-	run symm doctor --url "unix://low:pw@$dir/redis"
+	doctor symm doctor --url "unix://low:pw@$dir/redis"
 	findings "doctor without the right to the keys" "bad +store rights .*NOPERM"
 	cli acl setuser low resetkeys '~symm:*' -info > /dev/null
-	run symm doctor --url "unix://low:pw@$dir/redis"
+	doctor symm doctor --url "unix://low:pw@$dir/redis"
 	findings "doctor without the right to INFO" "warn +store .*does not say what it is"
 	is_empty "doctor leaves no key then either" "$(cli --scan)"
 else
@@ -273,6 +342,10 @@ fi
 gpu() {
 	run env SYMM_LIBCUDA="$fake" CUDA_MODULE_LOADING=EAGER "$@"
 }
+gpu_doctor() {
+	doctor env SYMM_LIBCUDA="$fake" CUDA_MODULE_LOADING=EAGER "$@"
+}
+uuid=GPU-face0000-0000-4000-8000-00000000000 # and the index
 if [ -e "$fake" ]; then
 	gpu symm info
 	ends "info with a driver" 0
@@ -280,57 +353,121 @@ if [ -e "$fake" ]; then
 	lacks "info tells no more of it" "$out" "cuda:0"
 	gpu SYMM_FAKE_FABRIC=lies symm info --device cuda
 	ends "info of GPUs" 0
-	has "info tells of each" "$out" "device cuda:0 .*sm_90" "device cuda:1" "GPU-[0-9a-f]{8}-" "[0-9]+ MiB free" "fd +claimed, works" \
-		"fabric +claimed, does not work: cuMemCreate: .*NOT_PERMITTED" "multicast +.*off: SYMM_MULTICAST" "peer +cuda:1 "
+	has "info tells of each" "$out" "device cuda:0 .*sm_90" "device cuda:1" "[0-9]+ MiB free" "fd +claimed, works" \
+		"identity +${uuid}0, at 0000:10:00.0, compute mode default, ECC on" \
+		"fabric +claimed, does not work: cuMemCreate: .*NOT_PERMITTED" "multicast +.*off: SYMM_MULTICAST" \
+		"peer +cuda:1 NVLink, native atomics, performance rank 0"
 	lacks "info of GPUs tells nothing of the host" "$out" "device host"
 	gpu SYMM_MULTICAST=1 SYMM_FAKE_MULTICAST=1 SYMM_FAKE_FABRIC=1 NVSHMEM_DISABLE_NVLS=1 symm info --device cuda:1 --json
 	ends "info of a GPU, --json" 0
 	is_json "info --device --json is JSON" "$dir/out"
 	has "info of a GPU, --json, has its parts" "$out" '"devices":\[\{"device":"cuda:1"' '"fabric":\{"claimed":true,"works":true' \
-		'"multicast":\{"claimed":true,"off":"NVSHMEM_DISABLE_NVLS=1"' '"peers":\[\{"device":"cuda:0","access":true'
+		'"multicast":\{"claimed":true,"off":"NVSHMEM_DISABLE_NVLS=1"' '"uuid":"'$uuid'1","pci":"0000:11:00.0"' \
+		'"peers":\[\{"device":"cuda:0","error":null,"access":true,"link":"NVLink","native_atomics":true,"performance_rank":0\}\]'
 	gpu symm info --device cuda:2
 	ends "info of a GPU that is not there" 1
 	has "info tells how many there are" "$out" "no cuda:2: this host has 2 devices"
 	gpu SYMM_FAKE_FAIL='cuDevicePrimaryCtxRetain:2=46' symm info --device cuda
 	has "info of a GPU in exclusive use tells what it can" "$out" "device cuda:1 " "context +cuDevicePrimaryCtxRetain: .*exclusive"
+	gpu SYMM_FAKE_FAIL='cuDeviceGetP2PAttribute:*=1' symm info --device cuda:0
+	has "info of GPUs that PCIe joins" "$out" "peer +cuda:1 PCIe, no native atomics"
+	gpu SYMM_FAKE_FAIL='cuDeviceGetP2PAttribute:*=1' symm info --device cuda:0 --json
+	has "info of GPUs that PCIe joins, --json" "$out" '"link":"PCIe","native_atomics":false'
+	gpu SYMM_FAKE_NO_PEER=0-1 symm info --device cuda:0
+	has "info of GPUs that nothing joins" "$out" "peer +cuda:1 no access"
+	gpu SYMM_FAKE_NO_PEER=0-1 symm info --device cuda:0 --json
+	has "info of GPUs that nothing joins, --json" "$out" '"access":false,"link":"none","native_atomics":false'
+	gpu SYMM_FAKE_FAIL='cuDeviceCanAccessPeer:*=999' symm info --device cuda:0
+	has "info tells that a path cannot be asked for" "$out" "peer +cuda:1 the path from device 0 to 1: .*UNKNOWN"
+	gpu SYMM_FAKE_FAIL='cuDeviceCanAccessPeer:*=999' symm info --device cuda:0 --json
+	has "info --json too" "$out" '"peers":\[\{"device":"cuda:1","error":"the path from device 0 to 1: [^"]*UNKNOWN[^"]*"\}\]'
 
-	gpu symm doctor
+	gpu_doctor symm doctor
 	ends "doctor on GPUs" 0
-	has "doctor looks at GPUs" "$out" "ok +cuda +driver for CUDA .* 2 devices" "ok +cuda:0 .*by file descriptor; no fabric" \
-		"ok +peers +1 pair" "ok +multicast +off: SYMM_MULTICAST" "ok +hardware queues"
-	run env SYMM_LIBCUDA="$fake" CUDA_MODULE_LOADING=LAZY CUDA_DEVICE_MAX_CONNECTIONS=8 symm doctor --json
-	is_json "doctor --json on GPUs is JSON" "$dir/out"
-	has "doctor tells of settings" "$out" '"check":"module loading","health":"warn"' '"check":"hardware queues","health":"warn"'
-	gpu SYMM_FAKE_DEVICES=3 SYMM_FAKE_NO_PEER=0-1 symm doctor
+	has "doctor looks at GPUs" "$out" "ok +cuda +driver for CUDA .* 2 devices" \
+		"ok +cuda:0 +Fake GPU, sm_90, 8192 MiB, ${uuid}0, at 0000:10:00.0"$'\n' "ok +cuda:1 .*${uuid}1, at 0000:11:00.0"$'\n' \
+		"ok +cuda:1 +memory is shared by file descriptor"$'\n' "ok +cuda:1 +no fabric handles, which only groups of several hosts" \
+		"ok +peers +1 pair over NVLink \(native atomics\), 0 over PCIe" "ok +multicast +off: SYMM_MULTICAST" "ok +hardware queues"
+	gpu_doctor CUDA_MODULE_LOADING=LAZY CUDA_DEVICE_MAX_CONNECTIONS=8 symm doctor
+	has "doctor tells of settings" "$out" "warn +module loading +CUDA_MODULE_LOADING is LAZY" \
+		"warn +hardware queues +CUDA_DEVICE_MAX_CONNECTIONS=8:"
+	gpu_doctor SYMM_FAKE_DEVICES=3 SYMM_FAKE_NO_PEER=0-1 symm doctor
 	ends "doctor on GPUs that do not reach each other" 0
-	has "doctor names the pair" "$out" "warn +cuda:0, cuda:1 +no peer path" "2 pairs over"
-	gpu SYMM_FAKE_FAIL='cuMemExportToShareableHandle:*=801' symm doctor --device cuda
-	ends "doctor on GPUs whose memory cannot be shared" 1
-	has "doctor names the call" "$out" "bad +cuda:0 .*cuMemExportToShareableHandle"
-	gpu SYMM_FAKE_CC=7.5 symm doctor
-	ends "doctor on old GPUs that nobody asks for" 0
-	has "doctor on old GPUs" "$out" "warn +cuda:1 .*no kernels for compute capability 7.5"
-	gpu SYMM_LOCAL_SIZE=4 symm doctor --device cuda
+	has "doctor names the pair" "$out" "warn +cuda:0, cuda:1 +no peer path" "2 pairs over NVLink \(native atomics\), 0 over PCIe"
+	gpu_doctor SYMM_FAKE_DEVICES=3 SYMM_FAKE_FAIL='cuDeviceGetP2PAttribute:1=1' symm doctor
+	has "doctor counts pairs by what joins them" "$out" "ok +peers +2 pairs over NVLink \(native atomics\), 1 over PCIe"
+
+	# What is wrong with a GPU is bad if it is asked for.
+	while read -r setting asked wanted finding; do
+		gpu_doctor "$setting" SYMM_DEVICE="$asked" symm doctor
+		ends "doctor with $setting, asked for $asked" "$wanted"
+		has "doctor with $setting, asked for $asked, tells it" "$out" "$finding"
+	done <<- 'END'
+		SYMM_FAKE_FAIL=cuMemExportToShareableHandle:*=801 cuda 1 bad +cuda:0 +memory cannot be shared .*cuMemExportToShareableHandle
+		SYMM_FAKE_FAIL=cuMemExportToShareableHandle:2=801 cuda:0 0 warn +cuda:1 +memory cannot be shared
+		SYMM_FAKE_FAIL=cuDevicePrimaryCtxRetain:2=46 host 0 warn +cuda:1 +cuDevicePrimaryCtxRetain: .*exclusive
+		SYMM_FAKE_FAIL=cuDevicePrimaryCtxRetain:2=46 cuda 1 bad +cuda:1 +cuDevicePrimaryCtxRetain:
+		SYMM_FAKE_FAIL=cuDevicePrimaryCtxRetain:2=46 cuda:0 0 warn +cuda:1 +cuDevicePrimaryCtxRetain:
+		SYMM_FAKE_FAIL=cuDevicePrimaryCtxRetain:2=46 cuda:1 1 bad +cuda:1 +cuDevicePrimaryCtxRetain:
+		SYMM_FAKE_FAIL=cuDeviceGetUuid:2=999 cuda:0 0 warn +cuda:1 +cuDeviceGetUuid of device 1
+		SYMM_FAKE_FAIL=cuDeviceGetUuid:2=999 cuda 1 bad +cuda:1 +cuDeviceGetUuid of device 1
+		SYMM_FAKE_FAIL=cuDeviceCanAccessPeer:*=999 cuda:0 0 warn +cuda:0, cuda:1 +the path from device 0 to 1
+		SYMM_FAKE_FAIL=cuDeviceCanAccessPeer:*=999 cuda 1 bad +cuda:0, cuda:1 +the path from device 0 to 1
+		SYMM_FAKE_CC=7.5 host 0 warn +cuda:1 .*no kernels for compute capability 7.5
+		SYMM_FAKE_CC=7.5 cuda:1 1 warn +cuda:0 .*no kernels.*bad +cuda:1 .*no kernels for compute capability 7.5
+		SYMM_FAKE_ATTRIBUTES=20=2 cuda:1 1 warn +cuda:0 +its compute mode is PROHIBITED.*bad +cuda:1 +its compute mode is PROHIBITED
+		SYMM_FAKE_ATTRIBUTES=20=3 cuda 0 warn +cuda:1 +its compute mode is EXCLUSIVE_PROCESS
+		SYMM_FAKE_ATTRIBUTES=102=0 cuda:1 1 warn +cuda:0 +it has no virtual memory.*bad +cuda:1 +it has no virtual memory
+		SYMM_FAKE_ATTRIBUTES=32=0 cuda 0 ok +cuda:0 .*, ECC off
+	END
+	gpu_doctor SYMM_LOCAL_SIZE=2 SYMM_RANK=0 SYMM_WORLD_SIZE=4 symm doctor --device cuda
+	ends "doctor of ranks on several hosts" 0
+	has "doctor tells how hosts share memory" "$out" "warn +cuda:0 +no fabric handles, .*other hosts" "to mend it: .*NVLink domain.*nvidia-imex"
+	gpu_doctor SYMM_LOCAL_SIZE=4 SYMM_RANK=0 SYMM_WORLD_SIZE=4 SYMM_SHARE_DEVICE=1 symm doctor --device cuda
+	has "doctor of ranks on one host" "$out" "ok +cuda:0 +no fabric handles, which only groups of several hosts need"
+	gpu_doctor SYMM_LOCAL_SIZE=2 SYMM_RANK=0 SYMM_WORLD_SIZE=4 SYMM_FAKE_FABRIC=1 symm doctor --device cuda
+	has "doctor of ranks on several hosts with a fabric" "$out" "ok +cuda:1 +memory is shared by fabric handle"
+
+	# As built without nvcc: the kernels begin otherwise.
+	symm=$(command -v symm)
+	LC_ALL=C sed 's/\x50\xed\x55\xba\x01\x00\x10\x00/NOKERNEL/' "$symm" > "$dir/bare" && chmod +x "$dir/bare"
+	if cmp -s "$symm" "$dir/bare"; then
+		skip "doctor tells that there are kernels" "this build has none"
+	else
+		gpu_doctor symm doctor --device cuda
+		has "doctor tells that there are kernels" "$out" "ok +kernels +in this build"
+	fi
+	gpu_doctor "$dir/bare" doctor
+	ends "doctor without kernels that nobody asks for" 0
+	gpu_doctor "$dir/bare" doctor --device cuda:0
+	ends "doctor without kernels" 1
+	has "doctor tells that there are none" "$out" "bad +kernels +this build of symm has none"
+	gpu_doctor SYMM_LOCAL_SIZE=4 symm doctor --device cuda
 	ends "doctor of more ranks than GPUs" 1
 	has "doctor tells how they may share" "$out" "bad +ranks +4 on this host, and 2 devices" "to mend it: .*--share-device"
-	gpu SYMM_LOCAL_SIZE=4 SYMM_SHARE_DEVICE=1 symm doctor --device cuda
+	gpu_doctor SYMM_LOCAL_SIZE=4 SYMM_SHARE_DEVICE=1 symm doctor --device cuda
 	ends "doctor of ranks that share GPUs" 0
 	has "doctor tells that they take turns" "$out" "warn +ranks +4 share 2 devices"
-	gpu SYMM_SHARE_DEVICE=yes symm doctor --device cuda
+	gpu_doctor SYMM_SHARE_DEVICE=yes symm doctor --device cuda
 	ends "doctor with SYMM_SHARE_DEVICE=yes" 1
-	gpu symm doctor --device cuda:2
+	gpu_doctor symm doctor --device cuda:2
 	ends "doctor, asked for a GPU that is not there" 1
 	has "doctor tells how many there are" "$out" "bad +device +there is no cuda:2 among 2"
 	for setting in SYMM_FAKE_DEVICES=0 SYMM_FAKE_STUB=1 SYMM_FAKE_DRIVER_VERSION=11000; do
-		gpu "$setting" symm doctor
+		gpu_doctor "$setting" symm doctor
 		ends "doctor with $setting" 0
 		has "doctor with $setting: the host works" "$out" "cuda .*the host device works|warn +cuda"
-		gpu "$setting" symm doctor --device cuda
+		gpu_doctor "$setting" symm doctor --device cuda
 		ends "doctor with $setting, asked for a GPU" 1
 	done
 else
 	skip "info and doctor on GPUs" "no fake driver in $fake"
 fi
+
+is "doctor --json says of all that was not ok the same" "$(not_ok_in_json)" "$(not_ok_in_text)"
+is_empty "doctor says of each how to mend it" "$(not_ok_in_text | grep ': $')"
+is_empty "doctor --json ends alike" "$(cat "$dir/doctor.ended" 2> /dev/null)"
+ok "there was enough to mend" test "$(not_ok_in_text | sort -u | wc -l)" -ge 10
 
 # ---- symm bench ----
 
@@ -470,7 +607,7 @@ is_empty "rm once the lease has ended leaves nothing" "$(cli --scan --pattern '*
 run symm group rm --json --force --job whole bench
 ends "rm --force" 0
 has "rm --json counts the keys" "$out" '"deleted":[1-9]'
-run symm group list --url "redis://:hidden@127.0.0.1:1"
+run env SYMM_TIMEOUT_MS=200 symm group list --url "redis://:hidden@127.0.0.1:1"
 ends "list of a store that is not there" 1
 lacks "list keeps the password" "$out$err" "hidden"
 
