@@ -274,7 +274,9 @@ static const struct setting settings[] = {
 	  false,
 	  { AT("a", "GPU-1"), { "b", "cuda", "GPU-2", "-" } },
 	  SYMM_EUNREACH,
-	  { "cannot map the memory of rank ", " on ", "no fabric handles" },
+	  { "cannot map the memory of rank ", " on ",
+	    "no fabric handles, by which hosts share memory: make a group for each host, or take hosts of one NVLink "
+	    "domain" },
 	  NONE,
 	  0 },
 	{ "two kinds on two hosts",
