@@ -279,7 +279,7 @@ ends "doctor: a warning is no failure" 0
 findings "doctor with a store that evicts" "warn +store memory +policy allkeys-lru"
 cli config set maxmemory 1 maxmemory-policy noeviction > /dev/null
 doctor symm doctor --url "$url"
-has "doctor with a store that is full" "$out" "warn +store memory +[0-9]+ of 0 KiB used" "bad +store rights +.*OOM"
+has "doctor with a store that is full" "$out" "warn +store memory +[0-9]+ of 0 KiB used" "bad +store rights +.*OOM.*for OOM: CONFIG SET maxmemory"
 cli config set maxmemory 0 > /dev/null
 cli replicaof 127.0.0.1 1 > /dev/null
 doctor symm doctor --url "$url"
@@ -328,7 +328,7 @@ if cli acl setuser low on '>pw' '~symm:*' +@all > /dev/null 2>&1; then
 	done
 	cli acl setuser low resetkeys '~other:*' > /dev/null
 	doctor symm doctor --url "unix://low:pw@$dir/redis"
-	findings "doctor without the right to the keys" "bad +store rights .*NOPERM"
+	findings "doctor without the right to the keys" "bad +store rights .*NOPERM.*to mend it: +ACL SETUSER"
 	cli acl setuser low resetkeys '~symm:*' -info > /dev/null
 	doctor symm doctor --url "unix://low:pw@$dir/redis"
 	findings "doctor without the right to INFO" "warn +store .*does not say what it is"

@@ -272,9 +272,13 @@ static void tell_rights(struct symm_doctor *doctor, struct server *server)
 			snprintf(refused + used, sizeof(refused) - used, " %s", commands[i][0]);
 		/* Without the key that it makes, what follows would make one. */
 		if (i == 0 && refused[0] != '\0') {
-			symm_doctor_tell(doctor, SYMM_HEALTH_BAD, "store rights",
-					 "ACL SETUSER ... ~symm:* +@all -@dangerous +info, or another user in the URL",
-					 "%s", symm_last_error());
+			symm_doctor_tell(
+				doctor, SYMM_HEALTH_BAD, "store rights",
+				strstr(symm_last_error(), "NOPERM") != NULL
+					? "ACL SETUSER ... ~symm:* +@all -@dangerous +info, or another user in the URL"
+					: "as it says; for OOM: CONFIG SET maxmemory to more, or delete what is not "
+					  "needed",
+				"%s", symm_last_error());
 			return;
 		}
 	}
