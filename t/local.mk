@@ -128,7 +128,7 @@ t_multicast_t_SOURCES = t/multicast.c t/cuda_help.h t/ask.h t/rig.h t/any_device
 t_multicast_t_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=symm_keyspace_publish \
 	-Wl,--wrap=symm_keyspace_vote
-t_pool_t_SOURCES = t/pool.c t/pool_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
+t_pool_t_SOURCES = t/pool.c t/pool_help.h t/cuda_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_pool_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=symm_heap_create
 t_pool_ends_t_SOURCES = t/pool_ends.c t/pool_help.h t/ask.h t/cases.h t/rig.h t/any_device.h
 t_rendezvous_t_SOURCES = t/rendezvous.c t/ask.h t/rig.h t/any_device.h

@@ -1,5 +1,7 @@
-/* Pools: the same offsets on all ranks, what is refused, persistent pieces, and what each mismatch is called. */
+/* Pools: the same offsets on all ranks, what is refused, persistent pieces, what each mismatch is called, and what
+ * it all may cost. */
 #include "cases.h"
+#include "cuda_help.h"
 #include "heap.h"
 #include "pool_help.h"
 
@@ -375,6 +377,104 @@ static int all_mismatches(int rank, void *arg)
 	return 0;
 }
 
+/* ---- what it costs ---- */
+
+#define BATCH 100
+
+static double lesser(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+/* Pieces of many sizes, with holes between them. */
+static int fragment(struct symm_pool *pool)
+{
+	void *ptr[LIVE];
+	uint64_t seed = 3;
+
+	for (int i = 0; i < LIVE; i++)
+		GOOD(symm_pool_alloc(pool, 1 + next_random(&seed) % 2000, &ptr[i]));
+	for (int i = 0; i < LIVE; i += 2)
+		GOOD(symm_pool_free(pool, ptr[i]));
+	return 0;
+}
+
+/* us[0]: of an alloc, us[1]: of a free, if one of this batch is the fastest yet. */
+static int time_batch(struct symm_pool *pool, double us[2])
+{
+	void *ptr[BATCH];
+	double start = seconds_now(), middle, end;
+
+	for (int i = 0; i < BATCH; i++)
+		GOOD(symm_pool_alloc(pool, 1 + (size_t)i * 20, &ptr[i]));
+	middle = seconds_now();
+	for (int i = 0; i < BATCH; i++)
+		GOOD(symm_pool_free(pool, ptr[i]));
+	end = seconds_now();
+	us[0] = lesser(us[0], (middle - start) * 1e6 / BATCH);
+	us[1] = lesser(us[1], (end - middle) * 1e6 / BATCH);
+	return 0;
+}
+
+/* What else runs on the machine makes some slow, but not all. */
+static int fast_pieces(int rank, void *arg)
+{
+	struct rig *rig = arg;
+	struct symm_pool *pool;
+	double us[2] = { 1e9, 1e9 };
+
+	GOOD(rig_pool(rig, rank, &pool));
+	if (fragment(pool) != 0)
+		return 1;
+	for (int i = 0; i < 50; i++)
+		if (time_batch(pool, us) != 0)
+			return 1;
+	CHECK(us[0] < patience(1), "alloc takes %.2f us", us[0]);
+	CHECK(us[1] < patience(1), "free takes %.2f us", us[1]);
+	GOOD(symm_close(rig->context));
+	return 0;
+}
+
+/* Each by itself: of four ranks on two busy cores hardly any two in a row find all others awake. */
+static int fast_checks(int rank, void *arg)
+{
+	struct rig *rig = arg;
+	struct symm_pool *pool;
+	double us = 1e9;
+
+	GOOD(rig_pool(rig, rank, &pool));
+	for (int i = 0; i < 200; i++) {
+		double start = seconds_now();
+
+		GOOD(symm_pool_check(pool, 0));
+		us = lesser(us, (seconds_now() - start) * 1e6);
+	}
+	CHECK(us < patience(100), "a check takes %.1f us", us);
+	GOOD(symm_close(rig->context));
+	return 0;
+}
+
+static int no_driver(int rank, void *arg)
+{
+	struct rig *rig = arg;
+	struct symm_pool *pool;
+	void *ptr, *kept;
+	int before;
+
+	GOOD(rig_pool(rig, rank, &pool));
+	before = fake_calls(NULL);
+	CHECK(before > 0);
+	for (size_t i = 1; i <= 10; i++) {
+		GOOD(symm_pool_alloc(pool, 1000 * i, &ptr));
+		GOOD(symm_pool_alloc_persistent(pool, 1000, 7, &kept));
+		GOOD(symm_pool_free(pool, kept));
+		GOOD(symm_pool_free(pool, ptr));
+	}
+	CHECK(fake_calls(NULL) == before, "%d calls of the driver", fake_calls(NULL) - before);
+	GOOD(symm_close(rig->context));
+	return 0;
+}
+
 int main(void)
 {
 	static const struct test_case tests[] = {
@@ -385,6 +485,13 @@ int main(void)
 		{ "creating", 2, creating },
 		{ "each mismatch is named", 4, all_mismatches },
 	};
+	static const struct test_case times[] = {
+		{ "alloc and free take less than 1 us", 1, fast_pieces },
+		{ "a check takes less than 100 us", 4, fast_checks },
+	};
+	static const struct test_case calls[] = {
+		{ "alloc and free call no driver", 1, no_driver },
+	};
 
 	if (!need_device(1))
 		return 0;
@@ -392,6 +499,12 @@ int main(void)
 	offsets = tap_shared(OPERATIONS * sizeof(*offsets));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	TEST_CASES(&redis, rally, tests);
+	if (on_host())
+		TEST_CASES(&redis, rally, times);
+	else
+		tap_skip(3, "times: they are the host device's");
+	if (fake_only("calls of the driver", 2))
+		TEST_CASES(&redis, rally, calls);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

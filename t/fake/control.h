@@ -39,7 +39,7 @@ struct symm_fake_counts {
 __attribute__((visibility("default"))) void symm_fake_counts(struct symm_fake_counts *counts);
 /* How deep the calling thread's stack of contexts is. */
 __attribute__((visibility("default"))) int symm_fake_context_depth(void);
-/* How often the function has been called in this process. */
+/* How often the function has been called in this process; NULL: all of them together. */
 __attribute__((visibility("default"))) int symm_fake_calls(const char *name);
 /* Takes the place of SYMM_FAKE_FAIL; NULL: nothing fails. Calls are counted from the process's first. */
 __attribute__((visibility("default"))) void symm_fake_fail(const char *failures);
