@@ -8,6 +8,7 @@
 #include "release.h"
 #include "view.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,13 @@ static void delete_old(DLManagedTensor *old)
 
 /* ---- shapes ---- */
 
+/* As the user asks for it. */
+struct shape {
+	int ndim;
+	const int64_t *sizes, *strides; /* strides NULL: row-major */
+	DLDataType dtype;
+};
+
 static int check_dtype(DLDataType dtype)
 {
 	if (dtype.code > kDLFloat4_e2m1fn)
@@ -74,19 +82,19 @@ static int check_dims(const char *name, int ndim, const int64_t *dims)
 	return 0;
 }
 
-static int check_shape(int ndim, const int64_t *sizes, const int64_t *strides, DLDataType dtype)
+static int check_shape(const struct shape *shape)
 {
-	int rc = check_dtype(dtype);
+	int rc = check_dtype(shape->dtype);
 
 	if (rc != 0)
 		return rc;
-	if (ndim < 0 || ndim > SYMM_TENSOR_NDIM_MAX)
-		return symm_error(SYMM_EINVAL, "ndim is %d: a tensor has 0 to %d dimensions", ndim,
+	if (shape->ndim < 0 || shape->ndim > SYMM_TENSOR_NDIM_MAX)
+		return symm_error(SYMM_EINVAL, "ndim is %d: a tensor has 0 to %d dimensions", shape->ndim,
 				  SYMM_TENSOR_NDIM_MAX);
-	if (ndim > 0 && sizes == NULL)
-		return symm_error(SYMM_EINVAL, "sizes is NULL, and ndim is %d", ndim);
-	rc = check_dims("sizes", ndim, sizes);
-	return rc == 0 && strides != NULL ? check_dims("strides", ndim, strides) : rc;
+	if (shape->ndim > 0 && shape->sizes == NULL)
+		return symm_error(SYMM_EINVAL, "sizes is NULL, and ndim is %d", shape->ndim);
+	rc = check_dims("sizes", shape->ndim, shape->sizes);
+	return rc == 0 && shape->strides != NULL ? check_dims("strides", shape->ndim, shape->strides) : rc;
 }
 
 /* A size of 0 counts as 1, as elsewhere. */
@@ -103,11 +111,11 @@ static int row_major(int ndim, const int64_t *sizes, int64_t *strides)
 }
 
 /* A tensor that has no memory yet. */
-static int tensor_new(int ndim, const int64_t *sizes, const int64_t *strides, DLDataType dtype, struct tensor **out)
+static int tensor_new(const struct shape *shape, struct tensor **out)
 {
 	struct tensor *tensor;
-	size_t n = (size_t)ndim;
-	int rc = check_shape(ndim, sizes, strides, dtype);
+	size_t n = (size_t)shape->ndim;
+	int rc = check_shape(shape);
 
 	if (rc != 0)
 		return rc;
@@ -115,11 +123,11 @@ static int tensor_new(int ndim, const int64_t *sizes, const int64_t *strides, DL
 	if (tensor == NULL)
 		return symm_error(SYMM_ENOMEM, "no memory");
 	for (size_t i = 0; i < n; i++)
-		tensor->dims[i] = sizes[i];
-	for (size_t i = 0; i < n && strides != NULL; i++)
-		tensor->dims[n + i] = strides[i];
-	if (strides == NULL)
-		rc = row_major(ndim, tensor->dims, tensor->dims + n);
+		tensor->dims[i] = shape->sizes[i];
+	for (size_t i = 0; i < n && shape->strides != NULL; i++)
+		tensor->dims[n + i] = shape->strides[i];
+	if (shape->strides == NULL)
+		rc = row_major(shape->ndim, tensor->dims, tensor->dims + n);
 	if (rc != 0) {
 		free(tensor);
 		return rc;
@@ -128,7 +136,10 @@ static int tensor_new(int ndim, const int64_t *sizes, const int64_t *strides, DL
 		.version = { DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION },
 		.manager_ctx = tensor,
 		.deleter = delete_tensor,
-		.dl_tensor = { .ndim = ndim, .dtype = dtype, .shape = tensor->dims, .strides = tensor->dims + n },
+		.dl_tensor = { .ndim = shape->ndim,
+			       .dtype = shape->dtype,
+			       .shape = tensor->dims,
+			       .strides = tensor->dims + n },
 	};
 	tensor->users = 1;
 	*out = tensor;
@@ -194,13 +205,75 @@ static int check_overlap(const DLTensor *t)
 	return 0;
 }
 
+/* ---- what was asked for, in errors ---- */
+
+#define DIMS_SHOWN 4
+#define SHAPE_TEXT 320 /* two lists, of numbers of 20 digits */
+
+static int shape_bytes(const struct shape *shape, size_t *bytes)
+{
+	struct tensor *tensor;
+	int rc = tensor_new(shape, &tensor);
+
+	if (rc != 0)
+		return rc;
+	rc = storage_bytes(&tensor->managed.dl_tensor, bytes);
+	free(tensor);
+	return rc;
+}
+
+static void add_dims(char text[SHAPE_TEXT], const char *name, int ndim, const int64_t *dims)
+{
+	size_t used = strlen(text);
+
+	used += (size_t)snprintf(text + used, SHAPE_TEXT - used, "%s [", name);
+	for (int i = 0; i < ndim && i < DIMS_SHOWN; i++)
+		used += (size_t)snprintf(text + used, SHAPE_TEXT - used, "%s%lld", i > 0 ? ", " : "",
+					 (long long)dims[i]);
+	snprintf(text + used, SHAPE_TEXT - used, "%s]", ndim > DIMS_SHOWN ? ", ..." : "");
+}
+
+static void show_shape(const struct shape *shape, char text[SHAPE_TEXT])
+{
+	const DLDataType dtype = shape->dtype;
+	int ndim = shape->ndim;
+	size_t used;
+
+	snprintf(text, SHAPE_TEXT, "%d dimensions", ndim);
+	if (ndim >= 0 && ndim <= SYMM_TENSOR_NDIM_MAX && shape->sizes != NULL) {
+		text[0] = '\0';
+		add_dims(text, "sizes", ndim, shape->sizes);
+		if (shape->strides != NULL)
+			add_dims(text, ", strides", ndim, shape->strides);
+	}
+	used = strlen(text);
+	snprintf(text + used, SHAPE_TEXT - used, " of dtype {%d, %d, %d}, which is no number of bytes", dtype.code,
+		 dtype.bits, dtype.lanes);
+}
+
+/* Puts that before the detail of an error. allocated: "", or what there is instead. Returns rc. */
+static int refuse(int rc, const struct shape *shape, const char *allocated)
+{
+	char text[SHAPE_TEXT];
+	struct symm_err why;
+	size_t bytes;
+
+	symm_err_take(&why, rc);
+	if (shape_bytes(shape, &bytes) == 0)
+		snprintf(text, sizeof(text), "%zu bytes", bytes);
+	else
+		show_shape(shape, text);
+	symm_err_return(&why);
+	return symm_error_prefix(rc, "requested: %s%s", text, allocated);
+}
+
+/* ---- new memory ---- */
+
 static void place(DLTensor *t, const struct symm_device *device, void *data)
 {
 	t->data = data;
 	t->device = (DLDevice){ device->ops->dlpack, device->index };
 }
-
-/* ---- new memory ---- */
 
 static int check_new(const DLTensor *t, size_t *bytes)
 {
@@ -210,8 +283,7 @@ static int check_new(const DLTensor *t, size_t *bytes)
 		return rc;
 	if (*bytes == 0)
 		return symm_error(SYMM_EINVAL, "a size is 0: a tensor of no elements has nothing to allocate");
-	rc = check_overlap(t);
-	return rc == 0 ? 0 : symm_error_prefix(rc, "a tensor over %zu bytes", *bytes);
+	return check_overlap(t);
 }
 
 /* The group is held, so that it is not left meanwhile. */
@@ -241,6 +313,7 @@ static int allocate(struct tensor *tensor, struct symm_group *group, const struc
 int symm_empty_strided(struct symm_group *handle, int ndim, const int64_t *sizes, const int64_t *strides,
 		       DLDataType dtype, const struct symm_alloc_options *options, DLManagedTensorVersioned **out)
 {
+	const struct shape shape = { ndim, sizes, strides, dtype };
 	struct tensor *tensor;
 	struct group *group;
 	int rc;
@@ -250,7 +323,7 @@ int symm_empty_strided(struct symm_group *handle, int ndim, const int64_t *sizes
 	group = symm_group_get(handle, &rc);
 	if (group == NULL)
 		return symm_error_prefix(rc, "symm_empty_strided");
-	rc = tensor_new(ndim, sizes, strides, dtype, &tensor);
+	rc = tensor_new(&shape, &tensor);
 	if (rc == 0) {
 		rc = allocate(tensor, handle, options);
 		if (rc == 0)
@@ -258,6 +331,8 @@ int symm_empty_strided(struct symm_group *handle, int ndim, const int64_t *sizes
 		else
 			free(tensor);
 	}
+	if (rc != 0)
+		refuse(rc, &shape, "");
 	symm_group_put(group);
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_empty_strided");
 }
@@ -294,8 +369,8 @@ static int find_part(const struct view *view, const DLTensor *t, const struct pa
 	if (__builtin_mul_overflow((size_t)part->offset, element, &begin) ||
 	    __builtin_add_overflow(begin, bytes, &end) || end > part_bytes(view, part))
 		return symm_error(SYMM_EINVAL,
-				  "%zu bytes at storage_offset %lld, elements of %zu bytes, reach beyond its end",
-				  bytes, (long long)part->offset, element);
+				  "at storage_offset %lld, elements of %zu bytes, that reaches beyond the end",
+				  (long long)part->offset, element);
 	of = part->pad ? view->pad : view->buffer;
 	*data = bytes > 0 ? (char *)of[part->rank] + begin : NULL;
 	return 0;
@@ -316,9 +391,10 @@ static int look_at(struct tensor *tensor, struct view *view, const struct part *
 	return 0;
 }
 
-static int get(struct symm_mem *handle, const struct part *part, int ndim, const int64_t *sizes, DLDataType dtype,
+static int get(struct symm_mem *handle, const struct part *part, const struct shape *shape,
 	       DLManagedTensorVersioned **out)
 {
+	char allocated[64];
 	struct tensor *tensor;
 	struct view *view;
 	int rc;
@@ -328,7 +404,7 @@ static int get(struct symm_mem *handle, const struct part *part, int ndim, const
 	view = symm_view_get(handle, &rc);
 	if (view == NULL)
 		return rc;
-	rc = tensor_new(ndim, sizes, NULL, dtype, &tensor);
+	rc = tensor_new(shape, &tensor);
 	if (rc == 0) {
 		rc = look_at(tensor, view, part);
 		if (rc == 0)
@@ -336,9 +412,10 @@ static int get(struct symm_mem *handle, const struct part *part, int ndim, const
 		else
 			free(tensor);
 	}
-	if (rc != 0)
-		symm_error_prefix(rc, "the %s has %zu bytes", part->pad ? "signal pad" : "buffer",
-				  part_bytes(view, part));
+	if (rc != 0) {
+		snprintf(allocated, sizeof(allocated), "; allocated: %zu bytes", part_bytes(view, part));
+		refuse(rc, shape, allocated);
+	}
 	symm_view_put(view);
 	return rc;
 }
@@ -347,7 +424,8 @@ int symm_get_buffer(struct symm_mem *mem, int rank, int ndim, const int64_t *siz
 		    int64_t storage_offset, DLManagedTensorVersioned **tensor)
 {
 	const struct part part = { rank, storage_offset, false };
-	int rc = get(mem, &part, ndim, sizes, dtype, tensor);
+	const struct shape shape = { ndim, sizes, NULL, dtype };
+	int rc = get(mem, &part, &shape, tensor);
 
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_get_buffer");
 }
@@ -356,7 +434,8 @@ int symm_get_signal_pad(struct symm_mem *mem, int rank, int ndim, const int64_t 
 			int64_t storage_offset, DLManagedTensorVersioned **tensor)
 {
 	const struct part part = { rank, storage_offset, true };
-	int rc = get(mem, &part, ndim, sizes, dtype, tensor);
+	const struct shape shape = { ndim, sizes, NULL, dtype };
+	int rc = get(mem, &part, &shape, tensor);
 
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_get_signal_pad");
 }
@@ -408,7 +487,7 @@ int symm_tensor_alias(const DLManagedTensorVersioned *managed, DLManagedTensorVe
 	rc = check_ours(managed);
 	if (rc == 0) {
 		t = &managed->dl_tensor;
-		rc = tensor_new(t->ndim, t->shape, t->strides, t->dtype, &alias);
+		rc = tensor_new(&(struct shape){ t->ndim, t->shape, t->strides, t->dtype }, &alias);
 	}
 	if (rc != 0)
 		return symm_error_prefix(rc, "symm_tensor_alias");
