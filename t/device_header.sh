@@ -71,6 +71,78 @@ leaves_next_alone() {
 	grep -q ld.acquire.sys "$dir/user.fatbin" && ! grep -q griddepcontrol "$dir/user.fatbin"
 }
 
+# ---- instructions ----
+
+words() {
+	nvcc -std=c++11 "$include" -arch=compute_90 -Werror all-warnings -ptx -o "$dir/words.ptx" "$top_srcdir/t/device_words.cu"
+}
+
+# instructions KERNEL: those of the kernel by which threads meet or memory is ordered. A full fence stands for either.
+instructions() {
+	awk -v entry=".entry $1(" '
+		/\.entry / { inside = index($0, entry) }
+		inside && match($0, /[ \t]((ld|st|atom|red)\.(relaxed|acquire|release|acq_rel|volatile)|(fence|membar|bar|barrier|shfl)\.)[a-z0-9_.]*/) {
+			print substr($0, RSTART + 1, RLENGTH - 1)
+		}' "$dir/words.ptx"
+}
+
+# Each kernel of a word or two has these and no others.
+ordered() {
+	local kernel expected got
+	while read -r kernel expected; do
+		got=$(instructions "$kernel" | paste -sd ' ')
+		[[ ${got//fence.acq_rel/fence.release} == "$expected" ]] || echo "$kernel: $got, not $expected"
+	done <<-'END'
+		word_load ld.relaxed.sys.global.u64
+		word_acquire ld.acquire.sys.global.u64
+		word_publish st.relaxed.sys.global.u64
+		counter_load ld.relaxed.gpu.global.u64
+		counter_set st.relaxed.gpu.global.u64
+		counter_take atom.relaxed.gpu.global.add.u64
+		counter_bump red.relaxed.sys.global.add.u64
+		flag_load ld.relaxed.sys.global.u32
+		flag_acquire ld.acquire.sys.global.u32
+		flag_publish st.relaxed.sys.global.u32
+		flags_load ld.relaxed.gpu.global.v4.u32 ld.relaxed.gpu.global.v4.u32
+		flag_claim atom.relaxed.gpu.global.cas.b32
+		load_relaxed_4 ld.relaxed.sys.global.u32
+		load_relaxed_8 ld.relaxed.sys.global.u64
+		load_acquire_4 ld.acquire.sys.global.u32
+		load_acquire_8 ld.acquire.sys.global.u64
+		store_relaxed_4 st.relaxed.sys.global.u32
+		store_relaxed_8 st.relaxed.sys.global.u64
+		store_release_4 fence.release.sys st.relaxed.sys.global.u32
+		store_release_8 fence.release.sys st.relaxed.sys.global.u64
+		fence membar.sys
+		failed ld.relaxed.sys.global.u32
+		meet_warp bar.warp.sync
+		meet_block bar.sync
+		agree_warp shfl.sync.idx.b32 bar.warp.sync
+	END
+}
+
+acquires() {
+	instructions "$1" | grep -cE '^fence\.(acquire|acq_rel)\.sys$'
+}
+
+# What wait_until does after it has waited.
+acquires_at_last() {
+	local once kernel
+	once=$(acquires poll)
+	for kernel in wait_until_{thread,warp,block}; do
+		(($(acquires $kernel) == once + 1)) || echo "$kernel: as many as without: $once"
+	done
+}
+
+# A call of a scope begins with its threads' meeting, and ends with their agreeing: in a block once for each bit too.
+meets() {
+	local call got
+	for call in barrier put_signal wait_signal wait_until; do
+		got=$(instructions "${call}_$1" | grep -E '^(bar|shfl)' | paste -sd ' ')
+		[[ " $got " =~ $2 ]] || echo "$call: $got"
+	done
+}
+
 # What compilers for GPUs say does not depend on how the library is built and run.
 again=${SYMM_TEST_CFLAGS:-}${SYMM_HOST_STRICT:-}
 # As pasted from the page.
@@ -88,6 +160,12 @@ if [[ $again ]]; then
 elif type -P nvcc >/dev/null; then
 	ok "nvcc, C++11" nvcc_all && ok "no stack, no spills" is_lean && ok "no early launch" leaves_next_alone
 	ok "the kernel in symm-device(7)" page_example
+	if ok "each helper by itself" words; then
+		is_empty "loads and stores have their order and scope" "$(ordered)"
+		is_empty "wait_until acquires" "$(acquires_at_last)"
+		is_empty "a warp meets" "$(meets warp '^ bar\.warp\.sync .*shfl\.sync\.idx\.b32 bar\.warp\.sync $')"
+		is_empty "a block meets" "$(meets block '^ bar\.sync .*(bar\.red\.or\.pred ){8}$')"
+	fi
 	ok "the example" nvcc -std=c++11 -arch=sm_90 "$include" -Xcompiler -Wall,-Wextra -Werror all-warnings -cubin \
 		-o "$dir/example.cubin" "$top_srcdir/t/examples/allgather_fused.cu"
 else
