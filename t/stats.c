@@ -66,15 +66,26 @@ static int memory(int rank, void *arg)
 	struct symm_alloc_options options = SYMM_ALLOC_OPTIONS_INIT;
 	struct rig rig = { .url = redis.url, .world = RANKS };
 	struct symm_mem *mem, *again, *kept;
+	struct symm_stats joined, met;
 	void *ptr, *persistent;
+	double start;
 
 	(void)arg;
 	options.persistent = 1;
 	options.alloc_id = 9;
 	GOOD(rig_join(&rig, rank));
+	GOOD(stats_of(&rig, &joined));
+	start = seconds_now();
 	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
+	start = seconds_now() - start;
+	GOOD(stats_of(&rig, &met));
+	CHECK(met.collective_ns > joined.collective_ns &&
+		      (double)(met.collective_ns - joined.collective_ns) / 1e9 <= start,
+	      "%llu after %llu, in %.6f s", (unsigned long long)met.collective_ns,
+	      (unsigned long long)joined.collective_ns, start);
 	COUNTED(&rig, rendezvous_done, 1);
 	GOOD(symm_rendezvous(ptr, NULL, 0, &again));
+	COUNTED(&rig, collective_ns, met.collective_ns);
 	COUNTED(&rig, rendezvous_cached, 1);
 	COUNTED(&rig, rendezvous_done, 1);
 	GOOD(symm_mem_release(again));
@@ -108,6 +119,7 @@ static int mismatch(int rank, void *arg)
 	COUNTED(&rig, rendezvous_failed, 1);
 	COUNTED(&rig, rendezvous_done, 0);
 	COUNTED(&rig, mapped_bytes, 0);
+	COUNTED(&rig, timeouts, 0);
 	return symm_close(rig.context);
 }
 
@@ -271,6 +283,47 @@ static int reconnects(int rank, void *arg)
 	return symm_close(rig.context);
 }
 
+/* Ends the script that keeps Redis busy, when a command has been sent again. */
+static void *kill_script(void *arg)
+{
+	const struct rig *rig = arg;
+	struct symm_stats stats;
+	double start = seconds_now();
+
+	while (stats_of(rig, &stats) == 0 && stats.store_retries == 0 && seconds_now() - start < patience(3))
+		nap_ms(2);
+	ask(&redis, "SCRIPT KILL");
+	return NULL;
+}
+
+/* Rank 1 only keeps Redis busy. */
+static int retries(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1 };
+	struct symm_stats stats;
+	pthread_t thread;
+
+	(void)arg;
+	if (rank == 1) {
+		tap_rally(rally, RANKS);
+		CHECK(strstr(ask(&redis, "EVAL 'while true do end' 0"), "SCRIPT KILL") != NULL);
+		return 0;
+	}
+	GOOD(rig_join(&rig, rank));
+	CHECK(strstr(ask(&redis, "CONFIG SET lua-time-limit 10"), "OK") != NULL);
+	tap_rally(rally, RANKS);
+	while (strncmp(ask(&redis, "PING"), "-BUSY", 5) != 0)
+		nap_ms(1);
+	CHECK(pthread_create(&thread, NULL, kill_script, &rig) == 0);
+	GOOD(symm_group_leave(rig.group));
+	pthread_join(thread, NULL);
+	GOOD(stats_of(&rig, &stats));
+	CHECK(stats.store_retries > 0 && stats.store_reconnects == 0, "%llu, %llu",
+	      (unsigned long long)stats.store_retries, (unsigned long long)stats.store_reconnects);
+	CHECK(strstr(ask(&redis, "CONFIG SET lua-time-limit 5000"), "OK") != NULL);
+	return symm_close(rig.context);
+}
+
 /* ---- while others work ---- */
 
 struct reader {
@@ -351,6 +404,7 @@ int main(void)
 	tap_ranks("time-outs", RANKS, times_out, NULL, 20);
 	tap_ranks("time-outs of pools", RANKS, pools_time_out, NULL, 20);
 	tap_ranks("connections", 1, reconnects, NULL, 20);
+	tap_ranks("commands that are sent again", RANKS, retries, NULL, 20);
 	tap_ranks("while others work", 1, monotone, NULL, 20);
 	tap_redis_stop(&redis);
 	return tap_done();
