@@ -130,7 +130,7 @@ acquires_at_last() {
 	local once kernel
 	once=$(acquires poll)
 	for kernel in wait_until_{thread,warp,block}; do
-		(($(acquires $kernel) == once + 1)) || echo "$kernel: as many as without: $once"
+		(($(acquires "$kernel") == once + 1)) || echo "$kernel: as many as without: $once"
 	done
 }
 

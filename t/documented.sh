@@ -9,6 +9,9 @@ cd "$top_srcdir" || exit 1
 shopt -s nullglob
 pages=$PWD/man
 headers=(include/symm/*.h include/symm/*.cuh)
+# Installed because device.cuh needs them, for nobody else: their names begin so.
+inner=(include/symm/kernel/*.h)
+inner_names='^SYMM_(ATOMIC|FENCE|FN|GLOBAL|GONE|KERNEL|STATE|SYNC|WAIT|WARP)'
 
 # Without comments, and with lines that end in a backslash joined.
 code_of() {
@@ -31,26 +34,40 @@ functions() {
 	done | sort -u
 }
 
-# What namespace symm has, but for its details.
+# What namespace symm has, but for its details, when all bodies are left out.
 device_names() {
 	[ -f include/symm/device.cuh ] || return
-	sed '/^namespace detail/,/^} \/\/ namespace detail/d' include/symm/device.cuh |
-		sed -nE 's/.*\bSYMM_FN(_BOTH)? .*\b([a-z_]+)\(.*/\2/p; s/^struct ([a-z_]+) \{.*/\1/p
-			s/^constexpr .* ([a-z_]+) =.*/\1/p; s/^typedef .* ([a-z_]+);/\1/p'
+	sed '/^namespace detail/,/^} \/\/ namespace detail/d; /^#/d' include/symm/device.cuh | code_of - |
+		sed -z 's/\n/ /g; s/namespace symm *{//; :again; s/{[^{}]*}/;/g; t again; s/;/;\n/g' |
+		sed -nE 's/.*\b([A-Za-z0-9_]+)\(.*/\1/p; s/.*\b(struct|class|enum|union|using) ([A-Za-z0-9_]+).*/\2/p
+			s/.*\b([A-Za-z0-9_]+) =[^()]*;/\1/p; s/.*\btypedef .* ([A-Za-z0-9_]+);/\1/p'
 }
 
+# But for guards, what only declarations need, and what is DLPack's.
 macros() {
 	local header
 	for header in "${headers[@]}"; do
-		code_of "$header" | sed -n 's/^#[[:space:]]*define[[:space:]]*\(SYMM_[A-Z0-9_]*\).*/\1/p'
-	done | grep -Ev '(_H|_CUH|_API)$' | sort -u
+		code_of "$header" | sed -nE 's/^[[:space:]]*#[[:space:]]*define[[:space:]]+([A-Za-z0-9_]+).*/\1/p'
+	done | grep -Ev '(_H_?|_CUH|_API)$|^DLPACK_'
+	for header in "${inner[@]}"; do
+		code_of "$header" | sed -nE 's/^[[:space:]]*#[[:space:]]*define[[:space:]]+([A-Za-z0-9_]+).*/\1/p'
+	done | grep -Ev "$inner_names"
+}
+
+# Of all enumerations, also of those without a name; DLPack's are its own.
+constants_of() {
+	code_of "$1" | grep -zoE '\benum( [A-Za-z0-9_]+)?[[:space:]]*\{[^}]*\}' | tr '\0\n' '  ' | sed 's/[^{}]*{//g; s/}/,/g' |
+		tr ',' '\n' | sed -nE 's/^[[:space:]]*([A-Za-z0-9_]+).*/\1/p'
 }
 
 enumerators() {
 	local header
 	for header in "${headers[@]}"; do
-		code_of "$header" | grep -zoE 'enum symm_[a-z_]+ \{[^}]*\}' | tr '\0' '\n' | grep -oE '\bSYMM_[A-Z0-9_]+'
+		[[ $header == */dlpack.h ]] || constants_of "$header"
 	done
+	for header in "${inner[@]}"; do
+		constants_of "$header"
+	done | grep -Ev "$inner_names"
 }
 
 # Those that are shown, and those of which a function of the library's takes or gives an address.
@@ -94,23 +111,34 @@ device_names_missing() {
 	done
 }
 
-# A field is told, as an argument or a variable, in a page that names its struct.
-fields_missing() {
-	local struct field page
-	while read -r struct field; do
-		for page in "$pages"/*.[37]; do
-			[[ $field == unused ]] && continue 2
-			grep -qw "struct $struct" "$page" && grep -Eq "^\.(It )?(Fa|Li|Va) (.* )?$field( |$)" "$page" && continue 2
-		done
-		echo "$struct.$field"
-	done < <(fields)
+# What a page has an item for; the fields that are the same in all structs need none.
+items() {
+	sed -nE 's/^\.It (Fa|Li|Va) (.*)/\2/p; s/^\.(Fa|Va) (size|arg)( .*)?$/\2/p' "$1" | tr ' ' '\n'
+	echo unused
 }
 
-# What a program or a script takes from its environment has a _ in its name, but for a few.
+# The fields of a struct are told together, in a page that names it: those that its best page misses.
+fields_missing() {
+	local all struct page missing least
+	all=$(fields)
+	while read -r struct; do
+		least=$(sed -n "s/^$struct //p" <<<"$all")
+		while read -r page; do
+			missing=$(sed -n "s/^$struct //p" <<<"$all" | grep -Fvx -f <(items "$page"))
+			(($(wc -w <<<"$missing") >= $(wc -w <<<"$least"))) || least=$missing
+		done < <(grep -lws "struct $struct" "$pages"/*.[37])
+		[[ ! $least ]] || printf '%s\n' "$struct.${least//$'\n'/$'\n'$struct.}"
+	done < <(cut -d ' ' -f 1 <<<"$all" | sort -u)
+}
+
+# What a program or a script takes from its environment: by name, or from a table of names, which have a _ then, but for
+# a few.
 variables() {
 	grep -rhoE --include='*.[ch]' '"[A-Z]+_[A-Z0-9_]+"' src store | tr -d '"'
+	grep -rhoE --include='*.[ch]' 'getenv\("[^"]+"' src store include | cut -d '"' -f 2
 	grep -hoE '\b(SYMM|CUDA)_[A-Z0-9_]+|\bTMPDIR\b' scripts/symmrun scripts/quickstart scripts/check
-	[ ! -d python ] || grep -rhoE --include='*.py' "environ.*[\"']SYMM_[A-Z0-9_]+" python | grep -oE 'SYMM_[A-Z0-9_]+'
+	[ ! -d python ] || grep -rhE --include='*.py' '\b(environ|getenv)\b' python |
+		sed -nE "s/.*(environ(\[|\.[a-z]+\()|getenv\()[\"']([A-Za-z0-9_]+).*/\3/p; s/.*[\"']([A-Za-z0-9_]+)[\"'] (not )?in .*/\1/p"
 	printf '%s\n' RANK WORLD_SIZE LOCAL_RANK
 }
 
