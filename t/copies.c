@@ -396,6 +396,33 @@ static int big(int rank, void *arg)
 	return end(&b);
 }
 
+/* The second of two payloads is there while its signal still waits for the first to be consumed: so copies come before
+ * signals, by whatever way a payload goes. */
+static int unread(int rank, void *arg)
+{
+	static const size_t sizes[] = { 8, 4096, BIG / 8 };
+	struct bench b;
+
+	if (begin(&b, arg, rank) != 0)
+		return 1;
+	GOOD(rig_memory(b.rig, 2 * BIG, &b.ptr, &b.mem));
+	for (uint64_t round = 0; round < 6; round++) {
+		size_t bytes = sizes[round / 2];
+		void *stream = round % 2 == 0 ? NULL : b.stream;
+
+		for (uint64_t n = 2 * round + 1; rank == 0 && n <= 2 * round + 2; n++) {
+			CHECK(word_set(b.mem, 0, (BIG + bytes) / 8 - 1, n));
+			BOTH(stream, symm_put_with_signal, b.mem, 1, 0, (char *)b.ptr + BIG, bytes, CHANNEL, 0);
+		}
+		if (rank == 1 && await_word(&b, bytes - 8, 8, 2 * round + 2) != 0)
+			return 1;
+		for (int n = 0; rank == 1 && n < 2; n++)
+			GOOD(symm_wait_signal(b.mem, 0, CHANNEL, 0));
+		GOOD(symm_barrier(b.mem, 0, 0));
+	}
+	return end(&b);
+}
+
 /* ---- refusals ---- */
 
 #define BAD_BOTH(code, text, call, ...)                                                                                \
@@ -601,6 +628,7 @@ int main(void)
 		{ "payloads with a signal", sending },
 		{ "payloads on a stream", streaming },
 		{ "a payload that takes its time", big },
+		{ "a payload before its signal", unread },
 		{ "what cannot be", refusals },
 		{ "a signal that is not consumed", unconsumed },
 		{ "what others are told", telling },

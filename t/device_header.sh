@@ -74,7 +74,8 @@ leaves_next_alone() {
 # ---- instructions ----
 
 words() {
-	nvcc -std=c++11 "$include" -arch=compute_90 -Werror all-warnings -ptx -o "$dir/words.ptx" "$top_srcdir/t/device_words.cu"
+	nvcc -std=c++11 "$include" -I"$top_srcdir" -arch=compute_90 -Werror all-warnings -ptx -o "$dir/words.ptx" \
+		"$top_srcdir/t/device_words.cu"
 }
 
 # instructions KERNEL: those of the kernel by which threads meet or memory is ordered. A full fence stands for either.
@@ -105,6 +106,8 @@ ordered() {
 		flag_publish st.relaxed.sys.global.u32
 		flags_load ld.relaxed.gpu.global.v4.u32 ld.relaxed.gpu.global.v4.u32
 		flag_claim atom.relaxed.gpu.global.cas.b32
+		publish_4 ld.relaxed.sys.global.u32 fence.release.sys st.relaxed.sys.global.u32
+		publish_8 ld.relaxed.sys.global.u32 fence.release.sys st.relaxed.sys.global.u64
 		load_relaxed_4 ld.relaxed.sys.global.u32
 		load_relaxed_8 ld.relaxed.sys.global.u64
 		load_acquire_4 ld.acquire.sys.global.u32

@@ -2,6 +2,8 @@
  * The last argument keeps what a load gives. */
 #include <symm/device.cuh>
 
+#include "kernels/payload.h"
+
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
 
 /* ---- symm/kernel/atomic_cuda.h ---- */
@@ -67,6 +69,18 @@ KERNEL(flags_load, const uint32_t *flags, uint32_t *value)
 KERNEL(flag_claim, uint32_t *flag, bool *value)
 {
 	*value = symm_flag_claim(flag, 0, 1);
+}
+
+/* ---- kernels/payload.h ---- */
+
+KERNEL(publish_4, const symm_sync_group *group, uint32_t *word)
+{
+	symm_payload_publish(group, word, 1, 4);
+}
+
+KERNEL(publish_8, const symm_sync_group *group, uint64_t *word)
+{
+	symm_payload_publish(group, word, 1, 8);
 }
 
 /* ---- symm/device.cuh ---- */
