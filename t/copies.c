@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #define RANKS 3
-#define BLOCK ((size_t)3 << 16) /* beyond the largest payload that one kernel carries */
+#define BLOCK ((size_t)3 << 16)
 #define CHANNEL 3
 
 static struct tap_redis redis;
