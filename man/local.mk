@@ -90,6 +90,7 @@ dist_man_MANS = \
 	man/symm_strerror.3 \
 	man/symm_tensor_alias.3 \
 	man/symm_tensor_capsule_end.3 \
+	man/symm_tensor_count.3 \
 	man/symm_tensor_free.3 \
 	man/symm_tensor_mem.3 \
 	man/symm_tensor_rendezvous.3 \

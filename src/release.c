@@ -232,6 +232,7 @@ int symm_mem_retain(struct symm_mem *handle)
 
 int symm_mem_release(struct symm_mem *handle)
 {
+	SYMM_TRACE("symm_mem_release");
 	struct view *view;
 	struct alloc *alloc;
 	bool last = false;
@@ -276,12 +277,28 @@ static int check_leaving(const struct group *group)
 	return 0;
 }
 
+/* With the lock held. */
+static size_t count_tensors(const struct context *context, const struct group *group)
+{
+	return symm_alloc_tensors(context, group) + symm_piece_tensors(context, group);
+}
+
+size_t symm_tensors_alive(const struct context *context, const struct group *group)
+{
+	size_t n;
+
+	symm_memory_read();
+	n = count_tensors(context, group);
+	symm_memory_unlock();
+	return n;
+}
+
 int symm_tensors_refuse(struct context *context, struct group *group)
 {
 	size_t n;
 
 	symm_memory_write();
-	n = symm_alloc_tensors(context, group) + symm_piece_tensors(context, group);
+	n = count_tensors(context, group);
 	if (n == 0 && group != NULL)
 		__atomic_store_n(&group->leaving, true, __ATOMIC_RELEASE);
 	else if (n == 0)

@@ -15,6 +15,8 @@ struct symm_pool;
 int symm_pool_release(void *ptr, const struct symm_pool *pool);
 /* Leaves all groups of the context. */
 int symm_group_leave_all(struct context *context, int64_t deadline);
+/* How many tensors there are of the memory of the group (NULL: of the context's groups). */
+size_t symm_tensors_alive(const struct context *context, const struct group *group);
 /* Refuses new tensors of the group's memory (NULL: of the context's) for good; or SYMM_EBUSY, and nothing is changed,
  * for there are some. */
 int symm_tensors_refuse(struct context *context, struct group *group);

@@ -76,6 +76,7 @@ fail:
 
 int symm_stream_create(struct symm_context *handle, void **out)
 {
+	SYMM_TRACE("symm_stream_create");
 	struct context *context;
 	struct stream *stream = NULL;
 	int rc;
@@ -113,6 +114,7 @@ int symm_stream_synchronize(void *handle, int64_t timeout_ms)
 
 int symm_stream_destroy(void *handle)
 {
+	SYMM_TRACE("symm_stream_destroy");
 	struct stream *stream;
 	int rc;
 

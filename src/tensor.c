@@ -6,6 +6,7 @@
 #include "fork.h"
 #include "handle.h"
 #include "release.h"
+#include "trace.h"
 #include "view.h"
 
 #include <stdio.h>
@@ -39,11 +40,13 @@ static void tensor_free(struct tensor *tensor)
 
 static void delete_tensor(DLManagedTensorVersioned *managed)
 {
+	SYMM_TRACE("symm_tensor_free");
 	tensor_free(managed->manager_ctx);
 }
 
 static void delete_old(DLManagedTensor *old)
 {
+	SYMM_TRACE("symm_tensor_free");
 	tensor_free(old->manager_ctx);
 }
 
@@ -313,6 +316,7 @@ static int allocate(struct tensor *tensor, struct symm_group *group, const struc
 int symm_empty_strided(struct symm_group *handle, int ndim, const int64_t *sizes, const int64_t *strides,
 		       DLDataType dtype, const struct symm_alloc_options *options, DLManagedTensorVersioned **out)
 {
+	SYMM_TRACE("symm_empty_strided");
 	const struct shape shape = { ndim, sizes, strides, dtype };
 	struct tensor *tensor;
 	struct group *group;
@@ -450,6 +454,7 @@ static void *address_of(const DLTensor *tensor)
 
 int symm_tensor_rendezvous(const DLTensor *tensor, struct symm_group *group, int64_t timeout_ms, struct symm_mem **mem)
 {
+	SYMM_TRACE("symm_tensor_rendezvous");
 	int rc = symm_rendezvous(address_of(tensor), group, timeout_ms, mem);
 
 	return rc == 0 ? 0 : symm_error_prefix(rc, "symm_tensor_rendezvous");
@@ -516,6 +521,51 @@ int symm_tensor_unversioned(DLManagedTensorVersioned *managed, DLManagedTensor *
 	tensor->old = (DLManagedTensor){ managed->dl_tensor, tensor, delete_old };
 	*old = &tensor->old;
 	return 0;
+}
+
+/* How many of them end when their owner frees them. */
+static int count_sole(const DLManagedTensorVersioned *const *managed, size_t n, size_t *sole)
+{
+	*sole = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct tensor *tensor;
+		int rc = check_ours(managed[i]);
+
+		if (rc != 0)
+			return rc;
+		tensor = managed[i]->manager_ctx;
+		*sole += tensor->origin == NULL && __atomic_load_n(&tensor->users, __ATOMIC_ACQUIRE) == 1;
+	}
+	return 0;
+}
+
+static int count_but(const struct context *context, const struct group *group,
+		     const DLManagedTensorVersioned *const *but, size_t n)
+{
+	size_t alive, sole;
+	int rc = count_sole(but, n, &sole);
+
+	if (rc != 0)
+		return rc;
+	alive = symm_tensors_alive(context, group);
+	return alive > sole ? (int)(alive - sole) : 0;
+}
+
+int symm_tensor_count(struct symm_context *context, struct symm_group *group,
+		      const DLManagedTensorVersioned *const *but, size_t n)
+{
+	const enum symm_handle_kind kind = group != NULL ? SYMM_HANDLE_GROUP : SYMM_HANDLE_CONTEXT;
+	const void *handle = group != NULL ? (const void *)group : context;
+	int rc;
+	void *held = symm_handle_get(handle, kind, &rc);
+
+	if (held != NULL) {
+		const struct group *of = group != NULL ? held : NULL;
+
+		rc = count_but(of != NULL ? of->context : held, of, but, n);
+		symm_handle_put(handle);
+	}
+	return rc >= 0 ? rc : symm_error_prefix(rc, "symm_tensor_count");
 }
 
 void symm_tensor_free(DLManagedTensorVersioned *tensor)

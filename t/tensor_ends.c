@@ -161,6 +161,26 @@ static int check_whole(struct rig *rig, struct symm_mem *mem, int rank)
 	return 0;
 }
 
+/* Of the memory of the group there are these three; an alias makes one of them somebody else's too. */
+static int check_count(struct rig *rig, const DLManagedTensorVersioned *const *three)
+{
+	DLManagedTensorVersioned *alias;
+
+	CHECK(symm_tensor_count(rig->context, NULL, NULL, 0) == 3);
+	CHECK(symm_tensor_count(NULL, rig->group, NULL, 0) == 3);
+	CHECK(symm_tensor_count(NULL, rig->group, three, 2) == 1);
+	CHECK(symm_tensor_count(NULL, rig->group, three, 3) == 0);
+	GOOD(symm_tensor_alias(three[1], &alias));
+	CHECK(symm_tensor_count(NULL, rig->group, three, 3) == 1);
+	CHECK(symm_tensor_count(rig->context, NULL, three, 3) == 1);
+	symm_tensor_free(alias);
+	CHECK(symm_tensor_count(rig->context, NULL, three, 3) == 0);
+	BAD(symm_tensor_count(NULL, NULL, NULL, 0), SYMM_EINVAL, "symm_tensor_count: ");
+	BAD(symm_tensor_count(rig->context, NULL, (const DLManagedTensorVersioned *[]){ NULL }, 1), SYMM_EINVAL,
+	    "is not a tensor");
+	return 0;
+}
+
 static int check_leave(struct rig *rig, int rank)
 {
 	DLManagedTensorVersioned *block, *mine, *theirs;
@@ -173,6 +193,7 @@ static int check_leave(struct rig *rig, int rank)
 	BAD(symm_group_leave(rig->group), SYMM_EBUSY, "3 tensors of the memory of group world are alive");
 	BAD(symm_close(rig->context), SYMM_EBUSY, "3 tensors of the memory of this context are alive");
 	CHECK(check_whole(rig, mem, rank) == 0);
+	CHECK(check_count(rig, (const DLManagedTensorVersioned *[]){ mine, block, theirs }) == 0);
 	GOOD(symm_mem_release(mem));
 	symm_tensor_free(block);
 	symm_tensor_free(theirs);

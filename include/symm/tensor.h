@@ -42,6 +42,12 @@ SYMM_API int symm_tensor_unversioned(DLManagedTensorVersioned *tensor, DLManaged
 /* One more tensor of the same shape and memory, of one of the three calls above, to hand to one more taker: the memory
  * goes with the last. The caller owns *alias. */
 SYMM_API int symm_tensor_alias(const DLManagedTensorVersioned *tensor, DLManagedTensorVersioned **alias);
+/* How many tensors there are of the memory of a group, or (group NULL) of a context's groups, besides those n that the
+ * caller is about to free, where nobody else has an alias of them: if it is 0, symm_group_leave or symm_close is not
+ * refused for their sake afterwards. but: of symm_empty_strided, symm_get_buffer and symm_get_signal_pad, and of that
+ * memory. Or a negative code. */
+SYMM_API int symm_tensor_count(struct symm_context *context, struct symm_group *group,
+			       const DLManagedTensorVersioned *const *but, size_t n);
 /* Calls the deleter. NULL is fine. */
 SYMM_API void symm_tensor_free(DLManagedTensorVersioned *tensor);
 /* The destructor for a capsule of Python's, a PyObject, called "dltensor" or "dltensor_versioned", that holds a tensor:
