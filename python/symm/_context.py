@@ -6,10 +6,16 @@ import ctypes
 import weakref
 from typing import Any, Optional, Sequence
 
-from ._errors import ENOENT, ESTALE, OK, error_of
+from ._errors import EBUSY, ENOENT, ESTALE, OK, Error, error_of
 from ._handle import Handle
 from ._library import AllocOptions, Options, Stats, auto, check, encode, integer, lib, make, milliseconds, size
-from ._tensor import DType, Sizes, Tensor, empty_tensor
+from ._tensor import DType, Sizes, Tensor, empty_tensor, lent_tensors
+
+
+def _busy(lent: int, what: str) -> Error:
+    are = "is" if lent == 1 else "are"
+    tensors = "tensor" if lent == 1 else "tensors"
+    return error_of(EBUSY, f"{lent} {tensors} of the memory of {what} {are} in use by arrays: delete these first")
 
 
 class Context(Handle):
@@ -47,6 +53,11 @@ class Context(Handle):
             share_device=share_device,
         )
         super().__init__(make(lib.symm_open, ctypes.byref(options)), None)
+
+    def _check_unused(self) -> None:
+        lent = lent_tensors(self, self._value, None)
+        if lent > 0:
+            raise _busy(lent, "the context")
 
     @property
     def rank(self) -> int:
@@ -96,6 +107,11 @@ class Group(Handle):
         _groups[handle] = self
 
     leave = Handle.close
+
+    def _check_unused(self) -> None:
+        lent = lent_tensors(self, None, self._value)
+        if lent > 0:
+            raise _busy(lent, f"group {self.name}")
 
     @property
     def rank(self) -> int:

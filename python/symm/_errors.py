@@ -97,6 +97,7 @@ class UnreachableError(Error):
 OK = 0
 EINVAL = -1
 ESTALE = -5
+EBUSY = -6
 ENOENT = -8
 ENOTSUP = -13
 EFORK = -15
@@ -107,7 +108,7 @@ _CODES: dict[int, tuple[str, type[Error]]] = {
     -3: ("SYMM_ETIMEDOUT", TimeoutError),
     -4: ("SYMM_EPEER", PeerError),
     ESTALE: ("SYMM_ESTALE", StaleError),
-    -6: ("SYMM_EBUSY", BusyError),
+    EBUSY: ("SYMM_EBUSY", BusyError),
     -7: ("SYMM_EEXIST", ExistsError),
     ENOENT: ("SYMM_ENOENT", NotFoundError),
     -9: ("SYMM_EMISMATCH", MismatchError),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, ClassVar, Optional, TypeVar
+from typing import Any, Callable, ClassVar, Iterator, Optional, TypeVar
 
 from ._errors import EFORK, ESTALE, OK, BusyError, error_of
 from ._library import check
@@ -49,11 +49,18 @@ class Handle:
 
     def close(self) -> None:
         """Ends it, after what was made of it. The second time it does nothing. BusyError: it, or a part of it, is still
-        in use; try again."""
+        in use, and nothing has ended; try again."""
+        self._check_unused()
+        self._end_all()
+
+    def _check_unused(self) -> None:
+        """Raises BusyError if it is known beforehand that it cannot end."""
+
+    def _end_all(self) -> None:
         with self._lock:
             children = list(self._children)
         for child in children:
-            child.close()
+            child._end_all()
         with self._lock:
             # What ends twice might end another's, so nobody else may end it from here on.
             if self._finalizer.detach() is None:
@@ -63,6 +70,13 @@ class Handle:
                 return
             self._arm()
             check(code)
+
+    def _descendants(self) -> Iterator[Handle]:
+        with self._lock:
+            children = list(self._children)
+        for child in children:
+            yield child
+            yield from child._descendants()
 
     def __enter__(self: Self) -> Self:
         return self

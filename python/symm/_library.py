@@ -196,6 +196,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "symm_get_signal_pad": (c_int, [c_void_p, c_int, c_int, _INT64S, DLDataType, c_int64, POINTER(_TENSOR)]),
     "symm_tensor_unversioned": (c_int, [_TENSOR, _HANDLE]),
     "symm_tensor_alias": (c_int, [_TENSOR, POINTER(_TENSOR)]),
+    "symm_tensor_count": (c_int, [c_void_p, c_void_p, POINTER(_TENSOR), c_size_t]),
     "symm_tensor_free": (None, [_TENSOR]),
     "symm_tensor_capsule_end": (None, [c_void_p]),
 }

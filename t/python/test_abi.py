@@ -27,6 +27,7 @@ C_TYPES = {
     "DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
     "const DLManagedTensorVersioned *": ctypes.POINTER(_dlpack.DLManagedTensorVersioned),
     "DLManagedTensorVersioned **": ctypes.POINTER(ctypes.POINTER(_dlpack.DLManagedTensorVersioned)),
+    "const DLManagedTensorVersioned *const *": ctypes.POINTER(ctypes.POINTER(_dlpack.DLManagedTensorVersioned)),
     "void": None,
 }
 

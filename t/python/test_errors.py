@@ -5,10 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import unittest
+from functools import partial
+from unittest import mock
 
 import symm
 from symm import _errors
+from symm._library import lib
 from world import Ranks
 
 
@@ -81,6 +85,31 @@ class Arguments(Ranks):
         self.refuses(symm.NotFoundError, self.context.find, "another")
         self.refuses(symm.NotFoundError, symm.find_mem, 4096)
 
+    def test_seconds(self):
+        """Each of them reaches the library, in milliseconds."""
+        tensor, mem = self.share()
+        stream = symm.Stream(self.context)
+        calls = {
+            "symm_group_join": lambda: self.context.join("seconds", timeout=0.3),
+            "symm_group_join_ranks": lambda: self.group.join_ranks("seconds", [self.rank], timeout=0.3),
+            "symm_rendezvous": lambda: symm.rendezvous(tensor, timeout=0.3),
+            "symm_stream_synchronize": lambda: stream.synchronize(timeout=0.3),
+        }
+        methods = {"barrier": (), "put_signal": (0,), "wait_signal": (0,), "put_with_signal": (0, b"")}
+        for name, arguments in methods.items():
+            calls["symm_" + name] = partial(getattr(mem, name), *arguments, timeout=0.3)
+            calls[f"symm_{name}_on_stream"] = partial(
+                getattr(mem, name + "_on_stream"), *arguments, timeout=0.3, stream=stream
+            )
+        for name, call in calls.items():
+            with self.subTest(name), mock.patch.object(lib, name, side_effect=InterruptedError) as function:
+                self.assertRaises(InterruptedError, call)
+                self.assertIn(300, function.call_args.args)
+        with mock.patch.object(lib, "symm_open", side_effect=InterruptedError) as function:
+            self.assertRaises(InterruptedError, symm.Context, timeout=0.3, lease=0.0011)
+        options = function.call_args.args[0]._obj
+        self.assertEqual((options.timeout_ms, options.lease_ms), (300, 2))
+
     def test_mismatch(self):
         tensor = self.group.alloc(64 * (1 + self.rank))
         self.assertIn("64", self.refuses(symm.MismatchError, symm.rendezvous, tensor))
@@ -91,7 +120,9 @@ class Arguments(Ranks):
         tensor, mem = self.share()
         mem.barrier(timeout=float("inf"))
         if self.rank == 0:
-            self.refuses(symm.TimeoutError, mem.barrier, timeout=0.1)
+            start = time.monotonic()
+            self.assertIn("after 0.3 s", self.refuses(symm.TimeoutError, mem.barrier, timeout=0.3))
+            self.assertGreaterEqual(time.monotonic() - start, 0.3)
         else:
             self.refuses(symm.Error, mem.wait_signal, 0)
         self.refuses(symm.Error, self.group.status)

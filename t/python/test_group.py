@@ -116,6 +116,62 @@ class Groups(Ranks):
         group.leave()
         self.assertTrue(group.closed)
 
+    def check_whole(self, context, groups, tensors, mems):
+        """Nothing has ended: all handles are good, and the groups too."""
+        for one in (context, *groups, *tensors, *mems):
+            self.assertFalse(one.closed)
+        for group, tensor, mem in zip(groups, tensors, mems):
+            self.assertEqual((group.rank, mem.rank), (self.rank, self.rank))
+            self.assertIs(context.find(group.name), group)
+            self.assertNotEqual(tensor.data_ptr(), 0)
+            mem.barrier()
+            self.assertEqual(symm.rendezvous(group.alloc(64)).buffer_size, 64)
+
+    @on_host
+    @with_numpy
+    def test_refused_leave(self):
+        """An array of a tensor, of a view, or of a tensor that has been closed: all is as it was, on both ranks."""
+        group = self.context.join("refused")
+        tensor = group.empty(4, "int64")
+        mem = symm.rendezvous(tensor)
+        view = mem.get_buffer(self.peer, 4, "int64")
+        closed = group.empty(4, "int64")
+        for make in (lambda: numpy.asarray(tensor), lambda: numpy.from_dlpack(view), lambda: numpy.asarray(closed)):
+            array = make()
+            closed.close()
+            detail = self.refuses(symm.BusyError, group.leave)
+            self.assertRegex(detail, r"1 tensor of .*group refused .*arrays: delete")
+            self.check_whole(self.context, [group], [tensor, view], [mem])
+            self.assertEqual(array.sum(), 0)
+            del array
+            if closed.closed:
+                closed = group.empty(4, "int64")
+        group.leave()
+        for one in (group, tensor, mem, view):
+            self.assertTrue(one.closed)
+
+    @on_host
+    @with_numpy
+    def test_refused_close(self):
+        """Of many groups one holds an array, of rank 0 alone: there none is left."""
+        context = symm.Context()
+        groups = [context.join(f"refused{number}") for number in range(5)]
+        tensors = [group.empty(4, "int64") for group in groups]
+        mems = [symm.rendezvous(tensor) for tensor in tensors]
+        stream = symm.Stream(context)
+        array = numpy.asarray(tensors[2]) if self.rank == 0 else None
+        if self.rank == 0:
+            self.assertRegex(self.refuses(symm.BusyError, context.close), "1 tensor .* the context .*delete")
+            with self.assertRaises(symm.BusyError):
+                with context:
+                    pass
+        self.check_whole(context, groups, tensors, mems)
+        stream.synchronize()
+        del array
+        context.close()
+        for one in (context, *groups, *tensors, *mems, stream):
+            self.assertTrue(one.closed)
+
     def test_closed_at_once(self):
         """By many threads: it ends once, and another reference to the same memory is none of it."""
         for _ in range(5):
