@@ -1,11 +1,14 @@
 #!/bin/bash
-# What `make install` brings for users who compile: all headers, each of which wants no file of the source, symm.pc, and
-# the examples, which compile against these.
-# shellcheck disable=SC2317 # functions that ok calls
+# What `make install` brings: programs, pages, the library and symm.pc, with which programs are made, the package for
+# Python, which works with that library, all headers, each of which wants no file of the source, and the examples, which
+# compile against these.
+# shellcheck disable=SC2317,SC2016,SC2153 # functions that ok calls; text for make and Python; PYTHON is from outside
 . "${top_srcdir:=.}/t/tap/tap.sh"
 
 : "${top_builddir:=.}"
 read -ra cc <<<"${CC:-cc}"
+read -ra cflags <<<"${SYMM_TEST_CFLAGS:-}"
+unset SYMM_URL SYMM_JOB SYMM_DEVICE SYMM_LIBRARY
 strict=(-Wall -Wextra -pedantic -Werror -Wno-unused-function -fsyntax-only)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/symm-install.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -16,21 +19,26 @@ for name in g++ clang++; do
 	[[ $cxx ]] || cxx=$(type -P "$name")
 done
 
-# Its own prefix, whatever configure was given. Neither programs nor libraries: they would be linked anew.
-install_data() {
-	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -C "$top_builddir" DESTDIR="$dir" prefix=/p exec_prefix=/p \
-		includedir=/p/include datarootdir=/p/share docdir=/p/doc libdir=/p/lib pkgconfigdir=/p/lib/pkgconfig \
-		install-pkgincludeHEADERS install-kernelincludeHEADERS install-dist_examplesDATA \
-		install-nodist_pkgconfigDATA
+# With the prefix that configure was given: for another one libtool would link all anew.
+install_all() {
+	make_alone DESTDIR="$dir" install >"$dir/log" 2>&1 || { cat "$dir/log" && false; }
+}
+
+make_alone() {
+	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -C "$top_builddir" --no-print-directory "$@"
+}
+
+value_of() { # VARIABLE
+	make_alone --eval='print-%: ; @echo "$($*)"' "print-$1"
 }
 
 names() { # FOLDER
-	(cd "$1" && find . -type f ! -name '.*' ! -name '*~' | sort)
+	(cd "$1" && find . -type f ! -name '.*' ! -name '*~' ! -name '*.pyc' | LC_ALL=C sort)
 }
 
 # COMPILER STANDARD LANGUAGE FILE
 compile() {
-	(cd "$dir" && "$1" "-std=$2" -D_GNU_SOURCE "${strict[@]}" -I "$dir/p/include" -x "$3" "$4")
+	(cd "$dir" && "$1" "-std=$2" -D_GNU_SOURCE "${strict[@]}" -I "$include" -x "$3" "$4")
 }
 
 test_cxx() { # NAME FILE
@@ -55,14 +63,73 @@ test_example() { # FILE
 	esac
 }
 
-ok "headers and data are installed" install_data || { done_testing; exit; }
-is "all headers of the source" "$(names "$dir/p/include/symm")" "$(names "$top_srcdir/include/symm")"
-is "all examples" "$(names "$dir/p/doc/examples")" "$(names "$top_srcdir/t/examples")"
-ok "symm.pc" test -s "$dir/p/lib/pkgconfig/symm.pc"
-for header in "$dir"/p/include/symm/*.{h,cuh} "$dir"/p/include/symm/kernel/*.h; do
-	[[ $header == *_cuda.h ]] || test_header "${header#"$dir/p/include/"}" # these are for nvcc alone
+# As a user who has no .pc file of the libraries behind.
+config() { # OPTION...
+	PKG_CONFIG_LIBDIR=$dir$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$dir PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 \
+		PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 pkg-config "$@" symm | sed 's/ *$//'
+}
+
+# Without the shared library: with all that the library is made of as libsymm.a.
+link_static() {
+	local libs
+	read -ra libs <<<"$(config --static --libs)"
+	mkdir "$dir/static" && cp "$top_builddir/.libs/libsymm-internal.a" "$dir/static/libsymm.a" &&
+		"${cc[@]}" "${cflags[@]}" -I "$include" -o "$dir/static/hello" "$top_srcdir/t/examples/hello.c" -L"$dir/static" \
+			"${libs[@]}" && ! ldd "$dir/static/hello" | grep libsymm
+}
+
+link_shared() {
+	local flags
+	read -ra flags <<<"$(config --cflags --libs)"
+	"${cc[@]}" "${cflags[@]}" -o "$dir/hello" "$top_srcdir/t/examples/hello.c" "${flags[@]}"
+}
+
+hello() {
+	LD_LIBRARY_PATH=$dir$libdir "$bin/symmrun" -n 1 --timeout 60 "$dir/hello"
+}
+
+python_opens() {
+	PYTHONPATH=$dir$python SYMM_LIBRARY=$dir$libdir/libsymm.so.0 PYTHONDONTWRITEBYTECODE=1 \
+		"$bin/symmrun" -n 1 --timeout 60 "$PYTHON" -c 'import symm
+with symm.Context(device="host") as context, context.join("world") as group:
+    print(symm.__file__, group.alloc(64).nbytes)'
+}
+
+ok "all is installed" install_all || { done_testing; exit; }
+libdir=$(value_of libdir) bin=$dir$(value_of bindir) include=$dir$(value_of includedir)
+python=$(value_of pythondir) doc=$dir$(value_of docdir)
+is "programs" "$(names "$bin")" "./symm
+./symmrun"
+is "the program's version" "$("$bin/symm" --version | head -n 1)" "symm $SYMM_TEST_VERSION"
+is "all pages" "$(cd "$dir$(value_of mandir)" && names . | sed 's,.*/,,' | LC_ALL=C sort)" \
+	"$(cd "$top_srcdir/man" && printf '%s\n' *.[137] | LC_ALL=C sort)"
+is "all headers of the source" "$(names "$include/symm")" "$(names "$top_srcdir/include/symm")"
+is "all examples" "$(names "$doc/examples")" "$({ names "$top_srcdir/t/examples"; ! [[ $python ]] ||
+	names "$top_srcdir/python/examples"; } | LC_ALL=C sort)"
+
+is "symm.pc: flags for the compiler" "$(config --cflags)" "-I$include"
+is "... and for the linker" "$(config --libs)" "-L$dir$libdir -lsymm"
+ok "a program is made with the library" link_shared
+ok "... and with a static one" link_static
+
+if [[ $python ]]; then
+	is "all of the package for Python" "$(names "$dir$python/symm" | grep -v /_config.py)" \
+		"$(names "$top_srcdir/python/symm" | grep -v /_config.py)"
+	is "... which is told where the library is" "$(cat "$dir$python/symm/_config.py")" "LIBRARY = \"$libdir/libsymm.so.0\""
+else
+	skip "the package for Python" "no Python"
+fi
+if [[ ${cflags[*]} ]] || ! type -P redis-server >/dev/null; then
+	skip "what is installed runs" "a build with sanitizers, or no redis-server"
+else
+	is "the program runs" "$(hello)" "rank 0 of 1: my left neighbour is 0"
+	[[ ! $python ]] || is "the package opens a context" "$(python_opens)" "$dir$python/symm/__init__.py 64"
+fi
+
+for header in "$include"/symm/*.{h,cuh} "$include"/symm/kernel/*.h; do
+	[[ $header == *_cuda.h ]] || test_header "${header#"$include/"}" # these are for nvcc alone
 done
-for example in "$dir"/p/doc/examples/*; do
+for example in "$doc"/examples/*; do
 	test_example "$example"
 done
 done_testing
