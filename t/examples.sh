@@ -21,7 +21,7 @@ symmrun=${SYMMRUN:-$source/scripts/symmrun}
 read -ra cc <<<"${CC:-cc}"
 read -ra cflags <<<"${SYMM_TEST_CFLAGS:-}"
 library=$build/.libs
-step_by_step=(symm.7 symm-examples.7 symm-fortran.7)
+step_by_step=(symm.7 symm-device.7 symm-examples.7 symm-fortran.7)
 unset SYMM_URL SYMM_JOB SYMM_DEVICE
 
 type -P redis-server >/dev/null || skip_all "no redis-server"

@@ -167,8 +167,8 @@ dist_check_SCRIPTS += \
 
 # Quoted by the pages, and installed beside them.
 examplesdir = $(docdir)/examples
-dist_examples_DATA = t/examples/allgather_fused.cu t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
-	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90
+dist_examples_DATA = t/examples/allgather_fused.cu t/examples/around.cc t/examples/halo.c t/examples/hello.c t/examples/missing.c t/examples/owners.cc \
+	t/examples/persistent.c t/examples/ring.c t/examples/ring.f90 t/examples/symm.f90 t/examples/words.f90
 
 EXTRA_DIST += t/python/exit.py t/python/run.py t/python/world.py t/python/test_abi.py t/python/test_errors.py \
 	t/python/test_group.py t/python/test_page.py t/python/test_sync.py t/python/test_tensor.py t/python/test_words.py

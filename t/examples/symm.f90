@@ -1,9 +1,21 @@
-! symm.f90: as much of symm/symm.h as ring.f90 needs. Each further function takes an interface like these.
+! symm.f90: as much of symm/symm.h and symm/view.h as ring.f90 and words.f90 need. Each further function takes an interface like these.
 module symm
   use, intrinsic :: iso_c_binding
   implicit none
 
   integer(c_int), parameter :: symm_ok = 0, symm_auto = -1
+  integer(c_int32_t), parameter :: symm_sync_words_version = 1
+
+  type, bind(c) :: symm_sync_words ! see symm-sync-words(7)
+    integer(c_int32_t) :: version, generation, epoch0, rank, world_size, channels
+    type(c_ptr) :: slots ! to world_size addresses
+    integer(c_int64_t) :: slot_bytes, channel_stride
+    integer(c_int64_t) :: barrier_offset, signal_offset, credit_offset, state_offset
+    integer(c_int64_t) :: bell_offset, bell_stride
+    integer(c_int64_t) :: barrier_ticket, barrier_done, barrier_stride
+    integer(c_int64_t) :: put_ticket, wait_ticket, ticket_stride, peer_stride
+    integer(c_int64_t) :: poison
+  end type
 
   interface
     integer(c_int) function symm_open(options, context) bind(c)
@@ -62,6 +74,11 @@ module symm
       type(c_ptr), value :: mem
       integer(c_int), value :: channel
       integer(c_int64_t), value :: timeout_ms
+    end function
+    integer(c_int) function symm_mem_sync_words(mem, words) bind(c)
+      import :: c_int, c_ptr, symm_sync_words
+      type(c_ptr), value :: mem
+      type(symm_sync_words), intent(out) :: words
     end function
     type(c_ptr) function symm_last_error() bind(c)
       import :: c_ptr
