@@ -86,9 +86,9 @@ SYMM_API int symm_set_log(int level, void (*fn)(void *arg, int level, const char
 
 /* ---- tracing ---- */
 
-/* From now on each call that waits, enqueues or allocates, or gives back what those have made, is between begin, with its
- * name, a static string, and end, both on its own thread; so is what it calls itself, within. Both NULL: no more. When it
- * returns, the functions before have been called for the last time. */
+/* From now on each call that waits, enqueues or allocates, or gives back what those have made, is between begin, with
+ * its name, a static string, and end, both on its own thread; so is what it calls itself, within. Both NULL: no more.
+ * When it returns, the functions before have been called for the last time. */
 SYMM_API int symm_set_trace(void (*begin)(void *arg, const char *call), void (*end)(void *arg), void *arg);
 
 /* ---- contexts ---- */

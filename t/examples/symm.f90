@@ -1,4 +1,5 @@
-! symm.f90: as much of symm/symm.h and symm/view.h as ring.f90 and words.f90 need. Each further function takes an interface like these.
+! symm.f90: as much of symm/symm.h and symm/view.h as ring.f90 and words.f90 need. Another function takes an interface
+! like these.
 module symm
   use, intrinsic :: iso_c_binding
   implicit none
