@@ -48,8 +48,8 @@ class Handle:
         return self._value
 
     def close(self) -> None:
-        """Ends it, after what was made of it. The second time it does nothing. BusyError: it, or a part of it, is still
-        in use, and nothing has ended; try again."""
+        """Ends it, after what was made of it. The second time it does nothing. BusyError: it is still in use, by
+        arrays, and then nothing has ended, or by another thread; try again."""
         self._check_unused()
         self._end_all()
 
