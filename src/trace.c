@@ -66,12 +66,13 @@ static void call_end(uint32_t number)
 	inside = false;
 }
 
-/* A range: the functions' number, above a bit for NVTX's. */
+/* A range: the functions' number, above a bit for NVTX's. In exit() deleters are still called, and a tool, or what the
+ * functions need, may be gone. */
 uint32_t symm_trace_push(const char *call)
 {
 	uint32_t tools = __atomic_load_n(&symm_trace_tools, __ATOMIC_RELAXED), range = 0;
 
-	if (symm_fork_is_child())
+	if (symm_fork_is_child() || symm_is_finalizing())
 		return 0;
 	if (tools & NVTX) {
 		symm_nvtx_push(call);

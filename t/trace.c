@@ -275,6 +275,35 @@ static int changes(int rank, void *arg)
 	return symm_close(rig.context);
 }
 
+/* ---- in exit() ---- */
+
+static struct trace last_trace;
+static DLManagedTensorVersioned *last_tensor;
+
+/* Registered before the library's own, so it runs after that. */
+static void free_late(void)
+{
+	int begun = last_trace.begun;
+
+	symm_tensor_free(last_tensor);
+	if (begun > 0 && last_trace.begun == begun && last_trace.ended == begun)
+		_exit(0);
+	tap_diag("in exit(): %d begun, %d ended, not %d", last_trace.begun, last_trace.ended, begun);
+}
+
+static int exits(int rank, void *arg)
+{
+	struct rig rig = { .url = redis.url, .world = 1 };
+
+	(void)arg;
+	CHECK(atexit(free_late) == 0);
+	GOOD(symm_set_trace(begin, end, &last_trace));
+	GOOD(rig_join(&rig, rank));
+	GOOD(symm_empty_strided(rig.group, 1, (int64_t[]){ 16 }, NULL, (DLDataType){ kDLInt, 32, 1 }, NULL,
+				&last_tensor));
+	return 1; /* free_late makes it 0 */
+}
+
 /* ---- NVTX ---- */
 
 static int nvtx(int rank, void *arg)
@@ -322,6 +351,7 @@ int main(void)
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	tap_ranks("functions", RANKS, functions, NULL, 20);
 	tap_ranks("functions that call, and are changed", 1, changes, NULL, 20);
+	tap_ranks("in exit()", 1, exits, NULL, 20);
 	if (!symm_nvtx_built) {
 		tap_skip(2 * RANKS, "this build makes no NVTX ranges");
 	} else if (!find_tool()) {
