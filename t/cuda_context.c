@@ -307,6 +307,7 @@ static int use_tensors(const struct caller *c, struct symm_mem *mem)
 	KEEPS(symm_get_buffer(found, 1 - c->rank, 1, &four, word, 0, &view), 0);
 	KEEPS(symm_tensor_alias(view, &alias), 0);
 	KEEPS((symm_tensor_free(alias), 0), 0);
+	KEEPS(symm_tensor_count(c->context, NULL, NULL, 0) - 2, 0);
 	KEEPS(symm_group_leave(c->group), SYMM_EBUSY);
 	KEEPS((symm_tensor_free(tensor), 0), 0);
 	KEEPS((symm_tensor_free(view), 0), 0);
