@@ -13,48 +13,14 @@
 static struct tap_redis redis;
 static int *rally;
 
-/* ---- what a call may not change ---- */
-
-struct state {
-	struct CUctx_st *context;
-	enum symm_cuda_capture_mode mode;
-	int depth; /* of the thread's stack of contexts */
-};
-
-static int look(struct state *state)
-{
-	int (*depth)(void);
-
-	CU(cu->cuCtxGetCurrent(&state->context));
-	state->mode = SYMM_CUDA_STREAM_CAPTURE_MODE_RELAXED;
-	CU(cu->cuThreadExchangeStreamCaptureMode(&state->mode));
-	enum symm_cuda_capture_mode back = state->mode;
-	CU(cu->cuThreadExchangeStreamCaptureMode(&back));
-	*(void **)&depth = fake("symm_fake_context_depth");
-	state->depth = depth != NULL ? depth() : 0;
-	return 0;
-}
-
-static _Thread_local struct state before;
-
-static int same(const char *call)
-{
-	struct state now;
-
-	DO(look(&now));
-	CHECK(now.context == before.context, "context %p was %p after %s", (void *)now.context, (void *)before.context,
-	      call);
-	CHECK(now.mode == before.mode, "mode %d was %d after %s", (int)now.mode, (int)before.mode, call);
-	CHECK(now.depth == before.depth, "depth %d was %d after %s", now.depth, before.depth, call);
-	return 0;
-}
+static _Thread_local struct current before;
 
 /* The call gives the code (or, for SOME, something) and leaves all as it was. */
 #define KEEPS(call, code)                                                                                              \
 	do {                                                                                                           \
 		int rc_ = (call);                                                                                      \
 		CHECK(rc_ == (code), "%s gives %d: %s", #call, rc_, symm_last_error());                                \
-		DO(same(#call));                                                                                       \
+		DO(current_same(&before, #call));                                                                      \
 	} while (0)
 #define SOME(call) KEEPS((call) != 0, 1)
 
@@ -247,6 +213,10 @@ static int use_stream(const struct caller *c, struct symm_mem *mem, uint64_t *ow
 	own[0] = 200 + (uint64_t)c->rank;
 	KEEPS(symm_put_on_stream(mem, peer, 8, own, 8, stream), 0);
 	KEEPS(symm_put_on_stream(mem, peer, 8, NULL, 8, stream), SYMM_EINVAL);
+	KEEPS(symm_wait_signal_on_stream(mem, peer, channel, 0, stream), 0);
+	KEEPS(symm_stream_synchronize(stream, 10), SYMM_ETIMEDOUT);
+	KEEPS(symm_barrier(mem, c->channel, 0), 0);
+	KEEPS(symm_put_signal(mem, peer, channel, 0), 0);
 	KEEPS(symm_put_signal_on_stream(mem, peer, channel, 0, stream), 0);
 	KEEPS(symm_put_signal_on_stream(mem, peer, -1, 0, stream), SYMM_EINVAL);
 	KEEPS(symm_wait_signal_on_stream(mem, peer, channel, 0, stream), 0);
@@ -277,13 +247,13 @@ static int use_foreign_stream(const struct caller *c, struct symm_mem *mem)
 	DO(driver_use(1 - c->ordinal, &other));
 	CU(cu->cuStreamCreate(&stream, SYMM_CUDA_STREAM_NON_BLOCKING));
 	CU(cu->cuCtxSetCurrent(current));
-	DO(look(&before));
+	DO(current_look(&before));
 	KEEPS(symm_barrier_on_stream(mem, c->channel, 0, stream), SYMM_EINVAL);
 	CU(cu->cuCtxSetCurrent(other));
 	CU(cu->cuStreamDestroy(stream));
 	CU(cu->cuCtxSetCurrent(current));
 	CU(cu->cuDevicePrimaryCtxRelease(1 - c->ordinal));
-	return look(&before);
+	return current_look(&before);
 }
 
 /* A tensor's end frees its memory. */
@@ -354,7 +324,7 @@ static int all_calls(struct caller *c)
 	uint64_t *own;
 	void *ptr;
 
-	DO(look(&before));
+	DO(current_look(&before));
 	DO(open_and_join(c));
 	DO(query(c));
 	DO(join_again(c));
@@ -443,7 +413,7 @@ static int work(struct thread *t)
 		DO(driver_use(t->caller.ordinal, &context));
 	if (t->current == OTHERS)
 		DO(driver_use((t->caller.ordinal + 1) % count, &context));
-	DO(look(&before));
+	DO(current_look(&before));
 	/* One stream a thread: more than there are hardware queues could wait for each other. */
 	DO(use_stream(&t->caller, t->mem, own));
 	for (int i = 0; i < rounds(100); i++)
@@ -475,7 +445,7 @@ static int threads(int rank, void *arg)
 	GOOD(symm_cuda_load(&cu));
 	CU(cu->cuDeviceGetCount(&count));
 	c.ordinal = rank % count;
-	DO(look(&before));
+	DO(current_look(&before));
 	DO(open_and_join(&c));
 	for (int i = 0; i < 3; i++) {
 		t[i].caller = c;

@@ -1,13 +1,14 @@
 /* Every call of the driver fails in turn, on the fake driver: a rendezvous ends with one error on all ranks, nothing is
- * left behind, and the next one works. The same for what a rank does alone. */
+ * left behind, what is current is as before, and the next one works. The same for what a rank does alone. */
 #include "cuda_help.h"
 
 #include <dirent.h>
 
 #define WORLD 3
-#define VICTIM 1 /* whose driver fails */
-#define OCCURRENCES 3
-#define FAILURE 999 /* CUDA_ERROR_UNKNOWN */
+#define VICTIM 1      /* whose driver fails */
+#define OCCURRENCES 3 /* of a call that are tried for sure; more of them while there is time */
+#define ENOUGH 4.0    /* seconds */
+#define FAILURE 999   /* CUDA_ERROR_UNKNOWN */
 
 static struct tap_redis redis;
 
@@ -21,6 +22,7 @@ static const char *const functions[] = {
 /* What ranks tell each other. */
 static struct {
 	int rally;
+	bool late;
 	int calls[FUNCTIONS]; /* of a good run */
 	int code[WORLD];
 	char text[WORLD][SYMM_ERROR_TEXT];
@@ -56,6 +58,20 @@ static int open_fds(bool all)
 	}
 	closedir(dir);
 	return n;
+}
+
+/* ---- what is current ---- */
+
+static struct current before_all;
+
+/* None of ours becomes current, and a mode that is not what a thread begins with. */
+static int caller_begin(struct CUctx_st *context)
+{
+	enum symm_cuda_capture_mode mode = SYMM_CUDA_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+
+	CU(cu->cuCtxSetCurrent(context));
+	CU(cu->cuThreadExchangeStreamCaptureMode(&mode));
+	return current_look(&before_all);
 }
 
 /* ---- what may be left ---- */
@@ -126,6 +142,7 @@ static int rendezvous(struct rig *rig, int rank, const char *function, int n, ch
 		count_calls(shared->calls);
 	if (rank == VICTIM)
 		fake_fail(NULL);
+	DO(current_same(&before_all, function != NULL ? function : "a good one"));
 	shared->code[rank] = rc;
 	snprintf(shared->text[rank], sizeof(shared->text[rank]), "%s", rc == 0 ? "" : symm_last_error());
 	tap_rally(&shared->rally, WORLD);
@@ -157,10 +174,11 @@ static int check_answer(int rank, const char *failure)
 }
 
 /* Of calls without an answer from which the rendezvous goes on: a path that cannot be looked up is for the driver to
- * judge, and work that may still run is asked about again. */
+ * judge, work that may still run is asked about again, and who gives back tries twice. */
 static bool may_go_on(const char *function)
 {
-	static const char *const names[] = { "cuDeviceGetCount", "cuDeviceGetUuid", "cuStreamQuery" };
+	static const char *const names[] = { "cuDeviceGetCount", "cuDeviceGetUuid", "cuStreamQuery", "cuCtxGetCurrent",
+					     "cuCtxPushCurrent" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(function, names[i]) == 0)
@@ -168,26 +186,38 @@ static bool may_go_on(const char *function)
 	return false;
 }
 
-static int each_in_turn(struct rig *rig, int rank, int *tried)
+static int fails(struct rig *rig, int rank, const char *function, int n)
 {
 	struct left before = left_now();
 	char failure[96] = "";
+	int rc = rendezvous(rig, rank, function, n, failure);
 
-	for (size_t i = 0; i < FUNCTIONS; i++) {
-		int calls = is_tried(functions[i]) ? shared->calls[i] : 0;
+	snprintf(failure, sizeof(failure), "%s:%d", function, n);
+	DO(check_answer(rank, failure));
+	CHECK(rc != 0 || may_go_on(function), "%s fails, and nobody minds", failure);
+	DO(check_left(&before, failure));
+	tap_rally(&shared->rally, WORLD);
+	CHECK(rendezvous(rig, rank, "none", 1, failure) == 0, "after %s", failure);
+	return check_left(&before, "the next one");
+}
 
-		for (int n = 1; n <= calls && n <= OCCURRENCES; n++) {
-			int rc = rendezvous(rig, rank, functions[i], n, failure);
+static int each_in_turn(struct rig *rig, int rank, int *tried)
+{
+	double start = seconds_now();
+	int most = 0;
 
-			snprintf(failure, sizeof(failure), "%s:%d", functions[i], n);
-			DO(check_answer(rank, failure));
-			CHECK(rc != 0 || may_go_on(functions[i]), "%s fails, and nobody minds", failure);
-			DO(check_left(&before, failure));
-			tap_rally(&shared->rally, WORLD);
-			CHECK(rendezvous(rig, rank, "none", 1, failure) == 0, "after %s", failure);
-			DO(check_left(&before, "the next one"));
+	for (size_t i = 0; i < FUNCTIONS; i++)
+		most = is_tried(functions[i]) && shared->calls[i] > most ? shared->calls[i] : most;
+	for (int n = 1; n <= most && !(n > OCCURRENCES && shared->late); n++) {
+		for (size_t i = 0; i < FUNCTIONS; i++) {
+			if (!is_tried(functions[i]) || n > shared->calls[i])
+				continue;
+			DO(fails(rig, rank, functions[i], n));
 			++*tried;
 		}
+		if (rank == VICTIM)
+			shared->late = seconds_now() - start > ENOUGH;
+		tap_rally(&shared->rally, WORLD);
 	}
 	return 0;
 }
@@ -196,7 +226,7 @@ static int each_in_turn(struct rig *rig, int rank, int *tried)
 static int rendezvous_faults(int rank, void *arg)
 {
 	struct rig rig = { .url = redis.url, .world = WORLD };
-	int ordinal = 0, tried = 0, fds;
+	int ordinal = 0, other = (rank + 1) % WORLD, tried = 0, fds;
 	struct CUctx_st *context;
 	char failure[96];
 
@@ -207,6 +237,8 @@ static int rendezvous_faults(int rank, void *arg)
 	DO(driver_start(rank, &ordinal, &context));
 	/* A group that stays keeps the links open; what else is kept for later is made by the first rendezvous. */
 	GOOD(rig_join(&rig, rank));
+	DO(driver_use(other, &context));
+	DO(caller_begin(context));
 	for (int i = 0; i < 2; i++)
 		CHECK(rendezvous(&rig, rank, NULL, 0, failure) == 0);
 	fds = open_fds(true);
@@ -215,6 +247,7 @@ static int rendezvous_faults(int rank, void *arg)
 	CHECK(open_fds(true) < fds + tried / 2, "%d fds, %d before", open_fds(true), fds);
 	tap_diag("rank %d: %d calls failed", rank, tried);
 	GOOD(symm_close(rig.context));
+	DO(driver_end(other));
 	return driver_end(ordinal);
 }
 
@@ -298,6 +331,7 @@ static int live(const char *function, int n, int faulty, int calls[FUNCTIONS])
 		fake_fail(NULL);
 		if (i == faulty && calls != NULL)
 			count_calls(calls);
+		DO(current_same(&before_all, steps[i]));
 		if (i == faulty)
 			code = rc;
 		CHECK(rc == 0 || i == faulty, "step %s: %s", steps[i], symm_last_error());
@@ -309,13 +343,16 @@ static int live(const char *function, int n, int faulty, int calls[FUNCTIONS])
 
 static int step_faults(int faulty, int *failed)
 {
+	double start = seconds_now();
 	int calls[FUNCTIONS];
 	struct left before;
 
 	CHECK(live(NULL, 0, faulty, calls) == 0);
 	before = left_now();
 	for (size_t i = 0; i < FUNCTIONS; i++) {
-		for (int n = 1; is_tried(functions[i]) && n <= calls[i] && n <= OCCURRENCES; n++) {
+		for (int n = 1; is_tried(functions[i]) && n <= calls[i]; n++) {
+			if (n > OCCURRENCES && seconds_now() - start > ENOUGH)
+				break;
 			int rc = live(functions[i], n, faulty, NULL);
 			char failure[96];
 
@@ -336,6 +373,7 @@ static int alone_faults(int rank, void *arg)
 	int ordinal = 0, failed = 0, faulty = *(int *)arg;
 
 	DO(driver_start(rank, &ordinal, &context));
+	DO(caller_begin(NULL));
 	DO(step_faults(faulty, &failed));
 	CHECK(failed > 0, "no failure was seen");
 	tap_diag("%s: %d failures were told", steps[faulty], failed);
@@ -446,6 +484,125 @@ static int lost(int rank, void *arg)
 	return give_back(&a);
 }
 
+/* ---- no way into the context ---- */
+
+/* The next calls of the function fail, so many. */
+static void arm_next(const char *function, int n)
+{
+	char failures[512] = "";
+
+	for (int i = 1; i <= n; i++)
+		snprintf(failures + strlen(failures), sizeof(failures) - strlen(failures), "%s:%d=%d,", function,
+			 fake_calls(function) + i, FAILURE);
+	fake_fail(failures);
+}
+
+struct given {
+	struct symm_mapping at;
+	symm_phys object;
+};
+
+static int take(struct symm_device *device, struct given *g)
+{
+	g->at.bytes = device->ops->granularity(device);
+	GOOD(device->ops->create(device, g->at.bytes, &g->at.phys));
+	GOOD(device->ops->reserve(device, g->at.bytes, &g->at.address));
+	GOOD(device->ops->map(device, &g->at, 1));
+	GOOD(device->ops->multicast_create(device, g->at.bytes, 1, &g->object));
+	GOOD(device->ops->multicast_add(device, g->object));
+	GOOD(device->ops->multicast_bind(device, g->object, g->at.phys, g->at.bytes));
+	return 0;
+}
+
+enum { UNBIND, UNMAP, UNRESERVE, RELEASE, GIVEN };
+
+static void give(struct symm_device *device, const struct given *g, int what)
+{
+	if (what == UNBIND)
+		device->ops->multicast_unbind(device, g->object, g->at.bytes);
+	else if (what == UNMAP)
+		device->ops->unmap(device, g->at.address, g->at.bytes);
+	else if (what == UNRESERVE)
+		device->ops->unreserve(device, g->at.address, g->at.bytes);
+	else
+		device->ops->release(device, g->at.phys);
+}
+
+/* Two failures: it stays, and is told of, but not in the detail of the caller's. The next call gives it back: the first
+ * failure is passed over. */
+static int give_twice(struct symm_device *device, const struct given *g, int what, const char *function)
+{
+	static const char *const told[] = { "stays bound", "stays mapped", "addresses are leaked", "block is leaked" };
+	struct symm_fake_counts before = fake_counts(), now;
+	char log[1024];
+	int saved;
+
+	symm_error(SYMM_EINVAL, "what came before");
+	arm_next(function, 2);
+	DO(stderr_take(&saved));
+	give(device, g, what);
+	stderr_give(saved, log, sizeof(log));
+	now = fake_counts();
+	CHECK(strstr(log, told[what]) != NULL && strstr(log, "999") != NULL, "%s: \"%s\"", function, log);
+	CHECK(strcmp(symm_last_error(), "what came before") == 0, "%s", symm_last_error());
+	CHECK(memcmp(&now, &before, sizeof(now)) == 0, "%d fails twice and it is given back", what);
+	DO(current_same(&before_all, function));
+	arm_next(function, 1);
+	give(device, g, what);
+	now = fake_counts();
+	CHECK(what == UNBIND || memcmp(&now, &before, sizeof(now)) != 0, "%d fails once and is given up", what);
+	return current_same(&before_all, function);
+}
+
+static int refused_stream(struct symm_context *context, const char *function)
+{
+	void *stream;
+	char log[1024];
+	int saved;
+
+	arm_next(function, 1);
+	BAD(symm_stream_create(context, &stream), SYMM_EDEVICE, "cannot use the context of cuda:0");
+	DO(current_same(&before_all, function));
+	GOOD(symm_stream_create(context, &stream));
+	arm_next(function, 2);
+	DO(stderr_take(&saved));
+	BAD(symm_stream_destroy(stream), SYMM_EDEVICE, "cannot destroy a stream of cuda:0");
+	stderr_give(saved, log, sizeof(log));
+	CHECK(strstr(log, "a stream is leaked") != NULL, "%s: \"%s\"", function, log);
+	return current_same(&before_all, function);
+}
+
+/* Whatever of the three calls fails that lead into the context. */
+static int no_entry(int rank, void *arg)
+{
+	static const char *const ways[] = { "cuCtxGetCurrent", "cuCtxPushCurrent",
+					    "cuThreadExchangeStreamCaptureMode" };
+	struct alone a = { .rig = { .url = redis.url, .world = 1 } };
+	struct CUctx_st *context;
+	struct symm_device *device;
+	struct given g;
+	int ordinal = 0;
+
+	(void)rank;
+	(void)arg;
+	setenv("SYMM_FAKE_MULTICAST", "1", 1);
+	setenv("SYMM_FAKE_LEAKS", "0", 1);
+	DO(driver_start(0, &ordinal, &context));
+	DO(caller_begin(NULL));
+	GOOD(step(&a, OPEN));
+	device = device_of_context(a.rig.context);
+	for (int i = 0; i < 3; i++) {
+		DO(take(device, &g));
+		for (int what = 0; what < GIVEN; what++)
+			DO(give_twice(device, &g, what, ways[i]));
+		device->ops->release(device, g.object);
+		DO(refused_stream(a.rig.context, ways[i]));
+	}
+	fake_fail(NULL);
+	GOOD(symm_close(a.rig.context));
+	return driver_end(ordinal);
+}
+
 /* ---- fabric handles ---- */
 
 /* A trial that fails anywhere means that there are none: no error. */
@@ -520,7 +677,7 @@ int main(void)
 	shared = tap_shared(sizeof(*shared));
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
 	tap_ranks("each call during a rendezvous", WORLD, rendezvous_faults, NULL, 120);
-	shared->rally = 0;
+	memset(shared, 0, sizeof(*shared));
 	tap_ranks("each call during a rendezvous of two hosts", WORLD, rendezvous_faults, shared, 120);
 	for (int i = 0; i < STEPS; i++) {
 		snprintf(name, sizeof(name), "each call during %s", steps[i]);
@@ -533,6 +690,7 @@ int main(void)
 	tap_ranks("a copy that is not counted", 1, copy_uncounted, NULL, 60);
 	tap_ranks("the driver is shut down", 1, lost, &gone, 60);
 	tap_ranks("the context is lost", 1, lost, &illegal, 60);
+	tap_ranks("no way into the context", 1, no_entry, NULL, 60);
 	tap_ranks("no fabric handles", 1, no_fabric, NULL, 60);
 	tap_ranks("a block without a fabric handle", 1, block_without_fabric, NULL, 60);
 	tap_redis_stop(&redis);

@@ -13,6 +13,7 @@
 #include "rig.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 /* ---- which driver ---- */
 
@@ -134,6 +135,60 @@ static inline int driver_end(int ordinal)
 	CU(cu->cuCtxSetCurrent(NULL));
 	CU(cu->cuDevicePrimaryCtxRelease(ordinal));
 	return 0;
+}
+
+/* ---- what a call may not change ---- */
+
+struct current {
+	struct CUctx_st *context;
+	enum symm_cuda_capture_mode mode;
+	int depth; /* of the thread's stack of contexts */
+};
+
+static inline int current_look(struct current *now)
+{
+	enum symm_cuda_capture_mode mode = SYMM_CUDA_STREAM_CAPTURE_MODE_RELAXED;
+	int (*depth)(void);
+
+	CU(cu->cuCtxGetCurrent(&now->context));
+	CU(cu->cuThreadExchangeStreamCaptureMode(&mode));
+	now->mode = mode;
+	CU(cu->cuThreadExchangeStreamCaptureMode(&mode));
+	*(void **)&depth = fake("symm_fake_context_depth");
+	now->depth = depth != NULL ? depth() : 0;
+	return 0;
+}
+
+static inline int current_same(const struct current *before, const char *call)
+{
+	struct current now;
+
+	DO(current_look(&now));
+	CHECK(now.context == before->context, "context %p was %p after %s", (void *)now.context,
+	      (void *)before->context, call);
+	CHECK(now.mode == before->mode, "mode %d was %d after %s", (int)now.mode, (int)before->mode, call);
+	CHECK(now.depth == before->depth, "depth %d was %d after %s", now.depth, before->depth, call);
+	return 0;
+}
+
+/* ---- the log ---- */
+
+/* What is written to stderr from here to stderr_give is kept for it. */
+static inline int stderr_take(int *saved)
+{
+	int log = memfd_create("log", MFD_CLOEXEC);
+
+	CHECK(log >= 0 && (*saved = dup(2)) >= 0 && dup2(log, 2) == 2);
+	return close(log);
+}
+
+static inline void stderr_give(int saved, char *text, size_t size)
+{
+	ssize_t n = pread(2, text, size - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	dup2(saved, 2);
+	close(saved);
 }
 
 /* ---- streams ---- */

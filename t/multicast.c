@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
 
 #define BYTES 100000
 #define MOST_RANKS 3
@@ -304,23 +303,6 @@ struct failing {
 	const struct failure *failure;
 	int rank;
 };
-
-static int stderr_take(int *saved)
-{
-	int log = memfd_create("log", MFD_CLOEXEC);
-
-	CHECK(log >= 0 && (*saved = dup(2)) >= 0 && dup2(log, 2) == 2);
-	return close(log);
-}
-
-static void stderr_give(int saved, char *text, size_t size)
-{
-	ssize_t n = pread(2, text, size - 1, 0);
-
-	text[n > 0 ? n : 0] = '\0';
-	dup2(saved, 2);
-	close(saved);
-}
 
 /* How often a rendezvous makes the call: the last time it is for the object. */
 static int count_calls(struct rig *rig, const char *call, int *n)

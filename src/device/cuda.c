@@ -45,14 +45,19 @@ void symm_cuda_warn(enum symm_cuda_result result, const char *what)
 	symm_log(SYMM_LOG_WARN, "%s: %s %d", what, name, (int)result);
 }
 
-int symm_cuda_push(const struct cuda_device *device, bool *pushed)
+static enum symm_cuda_result push(const struct cuda_device *device, bool *pushed)
 {
 	struct CUctx_st *current = NULL;
 	enum symm_cuda_result result = device->api->cuCtxGetCurrent(&current);
 
 	*pushed = result == SYMM_CUDA_SUCCESS && current != device->context;
-	if (*pushed)
-		result = device->api->cuCtxPushCurrent(device->context);
+	return *pushed ? device->api->cuCtxPushCurrent(device->context) : result;
+}
+
+int symm_cuda_push(const struct cuda_device *device, bool *pushed)
+{
+	enum symm_cuda_result result = push(device, pushed);
+
 	if (result != SYMM_CUDA_SUCCESS)
 		return symm_cuda_error(result, "cannot use the context of cuda:%d", device->ordinal);
 	return 0;
@@ -66,20 +71,37 @@ void symm_cuda_pop(const struct cuda_device *device, bool pushed)
 		symm_cuda_warn(device->api->cuCtxPopCurrent(&ours), "cuCtxPopCurrent");
 }
 
-int symm_cuda_enter(const struct cuda_device *device, struct cuda_scope *scope)
+static enum symm_cuda_result enter(const struct cuda_device *device, struct cuda_scope *scope)
 {
-	enum symm_cuda_result result;
-	int rc = symm_cuda_push(device, &scope->pushed);
+	enum symm_cuda_result result = push(device, &scope->pushed);
 
-	if (rc != 0)
-		return rc;
+	if (result != SYMM_CUDA_SUCCESS)
+		return result;
 	scope->mode = SYMM_CUDA_STREAM_CAPTURE_MODE_RELAXED;
 	result = device->api->cuThreadExchangeStreamCaptureMode(&scope->mode);
-	if (result != SYMM_CUDA_SUCCESS) {
-		rc = symm_cuda_error(result, "cannot set the capture mode of the thread");
+	if (result != SYMM_CUDA_SUCCESS)
 		symm_cuda_pop(device, scope->pushed);
-	}
-	return rc;
+	return result;
+}
+
+int symm_cuda_enter(const struct cuda_device *device, struct cuda_scope *scope)
+{
+	enum symm_cuda_result result = enter(device, scope);
+
+	if (result != SYMM_CUDA_SUCCESS)
+		return symm_cuda_error(result, "cannot use the context of cuda:%d", device->ordinal);
+	return 0;
+}
+
+enum symm_cuda_result symm_cuda_enter_to_end(const struct cuda_device *device, struct cuda_scope *scope,
+					     const char *what)
+{
+	enum symm_cuda_result result = enter(device, scope);
+
+	if (result != SYMM_CUDA_SUCCESS && !symm_cuda_is_gone(result))
+		result = enter(device, scope);
+	symm_cuda_warn(result, what);
+	return result;
 }
 
 void symm_cuda_leave(const struct cuda_device *device, const struct cuda_scope *scope)
@@ -206,13 +228,13 @@ static int load_kernels(struct cuda_device *device)
 static void stop(struct cuda_device *device)
 {
 	struct cuda_scope scope;
-	bool entered = symm_cuda_enter(device, &scope) == 0;
+	enum symm_cuda_result entered = symm_cuda_enter_to_end(device, &scope, "no context to close the device in");
 
 	symm_cuda_errands_end(device);
 	symm_cuda_small_end(device);
 	if (device->module != NULL)
 		symm_cuda_warn(device->api->cuModuleUnload(device->module), "cuModuleUnload");
-	if (entered)
+	if (entered == SYMM_CUDA_SUCCESS)
 		symm_cuda_leave(device, &scope);
 	symm_cuda_warn(device->api->cuDevicePrimaryCtxRelease(device->ordinal), "cuDevicePrimaryCtxRelease");
 }

@@ -71,6 +71,10 @@ struct cuda_scope {
 	enum symm_cuda_capture_mode mode; /* the thread's */
 };
 int symm_cuda_enter(const struct cuda_device *device, struct cuda_scope *scope);
+/* For calls that give back, which nobody makes again: tries twice, then warns of what stays. Writes no detail: that of
+ * the error that led here may stand. */
+enum symm_cuda_result symm_cuda_enter_to_end(const struct cuda_device *device, struct cuda_scope *scope,
+					     const char *what);
 void symm_cuda_leave(const struct cuda_device *device, const struct cuda_scope *scope);
 /* The driver or the context is no more, and so is all that was to be given back. */
 bool symm_cuda_is_gone(enum symm_cuda_result result);

@@ -103,7 +103,7 @@ void symm_cuda_release(struct symm_device *base, symm_phys phys)
 	struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
 
-	if (symm_cuda_enter(device, &scope) != 0)
+	if (symm_cuda_enter_to_end(device, &scope, "a block is leaked") != SYMM_CUDA_SUCCESS)
 		return;
 	symm_cuda_warn(device->api->cuMemRelease(phys), "cuMemRelease");
 	symm_cuda_leave(device, &scope);
@@ -252,7 +252,7 @@ void symm_cuda_unreserve(struct symm_device *base, void *address, size_t bytes)
 	struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
 
-	if (symm_cuda_enter(device, &scope) != 0)
+	if (symm_cuda_enter_to_end(device, &scope, "reserved addresses are leaked") != SYMM_CUDA_SUCCESS)
 		return;
 	symm_cuda_warn(device->api->cuMemAddressFree(cuda_address(address), bytes), "cuMemAddressFree");
 	symm_cuda_leave(device, &scope);
@@ -343,7 +343,7 @@ void symm_cuda_unmap(struct symm_device *base, void *address, size_t bytes)
 	struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
 
-	if (symm_cuda_enter(device, &scope) != 0)
+	if (symm_cuda_enter_to_end(device, &scope, "a block stays mapped") != SYMM_CUDA_SUCCESS)
 		return;
 	symm_cuda_errands_settle(device);
 	unmap(device, address, bytes);

@@ -90,7 +90,7 @@ void symm_cuda_multicast_unbind(struct symm_device *base, symm_phys object, size
 	const struct cuda_device *device = cuda_device(base);
 	struct cuda_scope scope;
 
-	if (symm_cuda_enter(device, &scope) != 0)
+	if (symm_cuda_enter_to_end(device, &scope, "a block stays bound to a multicast object") != SYMM_CUDA_SUCCESS)
 		return;
 	symm_cuda_warn(device->api->cuMulticastUnbind(object, device->ordinal, 0, bytes), "cuMulticastUnbind");
 	symm_cuda_leave(device, &scope);

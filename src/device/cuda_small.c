@@ -238,7 +238,7 @@ void symm_cuda_local_free(struct symm_device *base, void *address)
 
 	if (address == NULL)
 		return;
-	if (symm_cuda_enter(device, &scope) == 0) {
+	if (symm_cuda_enter_to_end(device, &scope, "work may still run") == SYMM_CUDA_SUCCESS) {
 		symm_cuda_errands_settle(device);
 		symm_cuda_leave(device, &scope);
 	}

@@ -45,17 +45,16 @@ int symm_cuda_stream_create(struct symm_device *base, void **stream)
 int symm_cuda_stream_destroy(struct symm_device *base, void *stream)
 {
 	struct cuda_device *device = cuda_device(base);
-	enum symm_cuda_result result;
 	struct cuda_scope scope;
-	int rc = symm_cuda_enter(device, &scope);
+	enum symm_cuda_result result = symm_cuda_enter_to_end(device, &scope, "a stream is leaked");
 
-	if (rc != 0)
-		return rc;
-	result = device->api->cuStreamDestroy(stream);
+	if (result == SYMM_CUDA_SUCCESS) {
+		result = device->api->cuStreamDestroy(stream);
+		symm_cuda_leave(device, &scope);
+	}
 	if (result != SYMM_CUDA_SUCCESS && !symm_cuda_is_gone(result))
-		rc = symm_cuda_error(result, "cannot destroy a stream of cuda:%d", device->ordinal);
-	symm_cuda_leave(device, &scope);
-	return rc;
+		return symm_cuda_error(result, "cannot destroy a stream of cuda:%d", device->ordinal);
+	return 0;
 }
 
 int symm_cuda_stream_wait(struct symm_device *base, void *stream, int64_t deadline)
@@ -187,7 +186,7 @@ static void finish_move(const struct cuda_device *device, struct CUstream_st *st
 {
 	struct cuda_scope scope;
 
-	if (symm_cuda_enter(device, &scope) != 0)
+	if (symm_cuda_enter_to_end(device, &scope, "a copy may still run") != SYMM_CUDA_SUCCESS)
 		return;
 	symm_cuda_warn(device->api->cuStreamSynchronize(stream), "cuStreamSynchronize");
 	symm_cuda_leave(device, &scope);
