@@ -360,7 +360,7 @@ static void *allocate(void *arg)
 	address memory_at;
 	enum symm_cuda_result result;
 
-	cuda->cuCtxPushCurrent(context);
+	cuda->cuCtxSetCurrent(context);
 	result = cuda->cuMemAlloc(&memory_at, 8);
 	if (result == SYMM_CUDA_SUCCESS)
 		cuda->cuMemFree(memory_at);

@@ -86,6 +86,12 @@ static int released_too_often(void)
 	return (int)cuda->cuDevicePrimaryCtxRelease(1);
 }
 
+/* As BEGIN has left it. */
+static int released_while_pushed(void)
+{
+	return (int)cuda->cuModuleUnload(module) || (int)cuda->cuDevicePrimaryCtxRelease(0);
+}
+
 static int many_blocks(void)
 {
 	struct symm_sync_args args = { .counted = 0 };
@@ -110,6 +116,7 @@ static const struct misuse {
 	{ "a kernel that uses the host's own memory", foreign_memory, "does not know" },
 	{ "things left in a released context", leak, "not given back: 1 memory handles 1 mappings 1 reservations" },
 	{ "a context released too often", released_too_often, "more often than retained" },
+	{ "a context released and not popped", released_while_pushed, "pushed 1 times more than popped" },
 	{ "the library's kernel in two blocks", many_blocks, "in 2 blocks" },
 };
 

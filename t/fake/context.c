@@ -3,8 +3,13 @@
 
 static struct CUctx_st contexts[FAKE_DEVICES];
 
+struct level {
+	struct CUctx_st *context;
+	bool pushed; /* or set */
+};
+
 static _Thread_local struct {
-	struct CUctx_st *at[64];
+	struct level at[64];
 	int depth;
 } stack;
 static _Thread_local struct CUstream_st *per_thread[FAKE_DEVICES];
@@ -16,7 +21,7 @@ int symm_fake_context_depth(void)
 
 struct CUctx_st *fake_context_current(void)
 {
-	return stack.depth > 0 ? stack.at[stack.depth - 1] : NULL;
+	return stack.depth > 0 ? stack.at[stack.depth - 1].context : NULL;
 }
 
 enum symm_cuda_result fake_context_check(void)
@@ -31,6 +36,22 @@ enum symm_cuda_result fake_context_check(void)
 static bool is_alive(const struct CUctx_st *context)
 {
 	return context >= contexts && context < contexts + FAKE_DEVICES && context->users > 0;
+}
+
+static void enter(struct CUctx_st *context, bool pushed)
+{
+	FAKE_ASSERT(stack.depth < 64, "64 contexts have been pushed and not popped");
+	stack.at[stack.depth++] = (struct level){ context, pushed };
+	context->pushes += pushed;
+}
+
+/* True if it had been pushed. */
+static bool leave(void)
+{
+	struct level *top = &stack.at[--stack.depth];
+
+	top->context->pushes -= top->pushed;
+	return top->pushed;
 }
 
 static void make_stream(struct CUstream_st *stream, struct CUctx_st *context, bool blocking)
@@ -79,6 +100,8 @@ enum symm_cuda_result cuDevicePrimaryCtxRelease(int device)
 	if (context->users == 1) {
 		fake_work_check_none(context);
 		fake_object_check_leaks(context);
+		FAKE_ASSERT(context->pushes == 0 || fake_config.leaks, "GPU %d: pushed %d times more than popped",
+			    physical, context->pushes);
 	}
 	context->users--;
 	return SYMM_CUDA_SUCCESS;
@@ -105,12 +128,14 @@ enum symm_cuda_result cuCtxGetCurrent(struct CUctx_st **context)
 
 enum symm_cuda_result cuCtxSetCurrent(struct CUctx_st *context)
 {
+	bool pushed;
+
 	FAKE_ENTER(FAKE_INIT);
 	if (context != NULL && !is_alive(context))
 		return SYMM_CUDA_INVALID_CONTEXT;
-	stack.depth -= stack.depth > 0;
+	pushed = stack.depth > 0 && leave();
 	if (context != NULL)
-		stack.at[stack.depth++] = context;
+		enter(context, pushed);
 	return SYMM_CUDA_SUCCESS;
 }
 
@@ -119,8 +144,7 @@ enum symm_cuda_result cuCtxPushCurrent(struct CUctx_st *context)
 	FAKE_ENTER(FAKE_INIT);
 	if (!is_alive(context))
 		return SYMM_CUDA_INVALID_CONTEXT;
-	FAKE_ASSERT(stack.depth < 64, "64 contexts have been pushed and not popped");
-	stack.at[stack.depth++] = context;
+	enter(context, true);
 	return SYMM_CUDA_SUCCESS;
 }
 
@@ -131,7 +155,7 @@ enum symm_cuda_result cuCtxPopCurrent(struct CUctx_st **context)
 		return SYMM_CUDA_INVALID_CONTEXT;
 	if (context != NULL)
 		*context = fake_context_current();
-	stack.depth--;
+	leave();
 	return SYMM_CUDA_SUCCESS;
 }
 

@@ -222,6 +222,7 @@ enum symm_cuda_result fake_capture_legacy(const struct CUctx_st *context);
 struct CUctx_st {
 	int device; /* the machine's number */
 	int users;
+	int pushes; /* on the stacks of all threads, those that had an end too */
 	struct CUstream_st legacy;
 	int queue; /* of the last stream; the legacy stream has queue 0 */
 };
