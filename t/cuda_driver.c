@@ -2,6 +2,8 @@
  * works on in the same process. */
 #include "cuda_help.h"
 
+#include <sys/wait.h>
+
 static struct tap_redis redis;
 
 static int open_on(const char *device, struct symm_context **context)
@@ -23,7 +25,7 @@ struct opening {
 	const char *variable, *value;
 	const char *device;
 	int code;
-	const char *text;
+	const char *text; /* NULL: what is said of kernels that the driver does not take */
 };
 
 static const struct opening openings[] = {
@@ -47,8 +49,17 @@ static const struct opening openings[] = {
 	{ "no fabric manager", "SYMM_FAKE_FAIL", "cuInit:*=802", "cuda", SYMM_EDEVICE, "nvidia-fabricmanager" },
 	{ "a library of another driver", "SYMM_FAKE_FAIL", "cuInit:*=803", "cuda", SYMM_EDEVICE,
 	  "load the new driver, or restart" },
-	{ "kernels of a newer toolkit", "SYMM_FAKE_FAIL", "cuModuleLoadData:*=222", "cuda", SYMM_EDEVICE,
-	  "" /* depends on whether this build has kernels */ },
+	{ "kernels of a newer toolkit", "SYMM_FAKE_FAIL", "cuModuleLoadData:*=222", "cuda", SYMM_EDEVICE, NULL },
+	{ "kernels for other GPUs", "SYMM_FAKE_FAIL", "cuModuleLoadData:*=209", "cuda", SYMM_EDEVICE, NULL },
+	{ "kernels that are none", "SYMM_FAKE_FAIL", "cuModuleLoadData:*=200", "cuda", SYMM_EDEVICE, NULL },
+	{ "a libcuda too new for the GPU", "SYMM_FAKE_FAIL", "cuInit:*=804", "cuda", SYMM_EDEVICE,
+	  "take the compat folder out of LD_LIBRARY_PATH" },
+	{ "no more files", "SYMM_FAKE_FAIL", "cuMemHostAlloc:*=304", "cuda", SYMM_EDEVICE,
+	  "too many open files? (ulimit -n)" },
+	{ "no virtual memory management", "SYMM_FAKE_ATTRIBUTES", "102=0", "cuda", SYMM_EDEVICE,
+	  "cannot share memory between processes" },
+	{ "no file descriptors", "SYMM_FAKE_ATTRIBUTES", "103=0", "cuda", SYMM_EDEVICE,
+	  "cannot share memory between processes" },
 	{ "no pinned memory", "SYMM_FAKE_FAIL", "cuMemHostAlloc:*=2", "cuda", SYMM_ENOMEM, "bytes are free" },
 };
 
@@ -69,6 +80,15 @@ static int host_works(void)
 	return 0;
 }
 
+static const char *text_of(const struct opening *o)
+{
+	if (o->text != NULL)
+		return o->text;
+	return memcmp(symm_cuda_fatbin, "NOKERNEL", 8) == 0
+		       ? "this build of symm has no CUDA kernels: build it where nvcc is"
+		       : "kernels by nvcc 13 need a driver of 580 or later";
+}
+
 static int open_as_told(int rank, void *arg)
 {
 	const struct opening *o = arg;
@@ -81,7 +101,7 @@ static int open_as_told(int rank, void *arg)
 	for (int again = 0; again < 2; again++) {
 		untouched = context;
 		if (o->code != 0) {
-			BAD(open_on(o->device, &context), o->code, o->text);
+			BAD(open_on(o->device, &context), o->code, text_of(o));
 			CHECK(context == untouched, "outputs are written on success only");
 		} else {
 			GOOD(open_on(o->device, &context));
@@ -105,6 +125,47 @@ static int without_multicast(int rank, void *arg)
 	return 0;
 }
 
+/* Each function by the version in which we declare it, as the newest may have other parameters; and no stream of ours
+ * waits for the caller's default stream, or makes it wait. */
+static int manners(int rank, void *arg)
+{
+	void (*look)(struct symm_fake_manners * manners);
+	struct rig rig = { .url = redis.url, .world = 1 };
+	struct symm_fake_manners m;
+	struct symm_mem *mem;
+	void *ptr, *stream;
+
+	(void)arg;
+	*(void **)&look = fake("symm_fake_manners");
+	GOOD(rig_join(&rig, rank));
+	GOOD(rig_memory(&rig, 4096, &ptr, &mem));
+	GOOD(symm_barrier(mem, 0, 0));
+	GOOD(symm_stream_create(rig.context, &stream));
+	GOOD(symm_barrier_on_stream(mem, 0, 0, stream));
+	GOOD(symm_stream_destroy(stream));
+	GOOD(symm_close(rig.context));
+	look(&m);
+	CHECK(fake_calls("cuGetProcAddress") > 50 && m.other_versions == 0, "%d functions by another version",
+	      m.other_versions);
+	CHECK(fake_calls("cuStreamCreate") >= 2 && m.blocking_streams == 0, "%d streams that block",
+	      m.blocking_streams);
+	return 0;
+}
+
+/* No library that is called so, and none named. */
+enum { THERE_IS_ONE = 2 };
+
+static int without_driver(int rank, void *arg)
+{
+	(void)rank;
+	(void)arg;
+	unsetenv("SYMM_LIBCUDA");
+	if (dlopen("libcuda.so.1", RTLD_LAZY) != NULL)
+		return THERE_IS_ONE;
+	BAD(symm_cuda_load(&cu), SYMM_EDEVICE, "install the NVIDIA driver, or start the container with GPUs");
+	return 0;
+}
+
 /* A GPU asked for beside a GPU that is open. */
 static int beside(int rank, void *arg)
 {
@@ -122,6 +183,11 @@ static int beside(int rank, void *arg)
 
 int main(void)
 {
+	int pid, status;
+
+	/* First: the fake driver, once it is loaded, is libcuda.so.1 for this process and those that it forks. */
+	tap_ranks_start(1, without_driver, NULL, &pid);
+	status = tap_wait(pid, 30);
 	if (!driver_choose() || !need_device(1))
 		return 0;
 	tap_redis_start(&redis, TAP_REDIS_UNIX);
@@ -131,6 +197,12 @@ int main(void)
 		if (strcmp(o.variable != NULL ? o.variable : "", "SYMM_LIBCUDA") == 0 || fake_only(o.name, 1))
 			tap_ranks(o.name, 1, open_as_told, &o, 30);
 	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == THERE_IS_ONE)
+		tap_skip(1, "no driver: there is one");
+	else
+		is_int(status, 0, "no driver");
+	if (fake_only("manners", 1))
+		tap_ranks("manners", 1, manners, NULL, 30);
 	if (fake_only("a driver without multicast", 1))
 		tap_ranks("a driver without multicast", 1, without_multicast, NULL, 30);
 	tap_ranks("a device that is not there, beside one that is", 1, beside, NULL, 60);

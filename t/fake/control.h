@@ -5,7 +5,7 @@
  *   SYMM_FAKE_DEVICES=2            how many GPUs the machine has; CUDA_VISIBLE_DEVICES chooses of them, by index
  *   SYMM_FAKE_CC=9.0               their compute capability
  *   SYMM_FAKE_ATTRIBUTES=20=3,102=0 what else they are, by the driver's numbers: CU_DEVICE_ATTRIBUTE_...
- *   SYMM_FAKE_NO_PEER=0-1,2-3      pairs without a path
+ *   SYMM_FAKE_NO_PEER=0-1,2>3      pairs without a path, either way or from the first to the second
  *   SYMM_FAKE_MEMORY=8589934592    bytes a process may allocate on each
  *   SYMM_FAKE_DRIVER_VERSION=13000 newer functions are not there
  *   SYMM_FAKE_STUB=1               it is the toolkit's library without a driver
@@ -22,6 +22,8 @@
 #ifndef FAKE_CONTROL_H
 #define FAKE_CONTROL_H
 
+#include <stdbool.h>
+
 /* What lives in this process. */
 struct symm_fake_counts {
 	int handles; /* of physical memory, ours and imported */
@@ -36,7 +38,15 @@ struct symm_fake_counts {
 	int graph_execs;
 };
 
+/* How this process has called so far. */
+struct symm_fake_manners {
+	int other_versions;   /* functions looked up in a version that is not the declared one */
+	int blocking_streams; /* made, which wait for the legacy stream */
+	bool rdma;            /* the last cuMemCreate's gpuDirectRDMACapable */
+};
+
 __attribute__((visibility("default"))) void symm_fake_counts(struct symm_fake_counts *counts);
+__attribute__((visibility("default"))) void symm_fake_manners(struct symm_fake_manners *manners);
 /* How deep the calling thread's stack of contexts is. */
 __attribute__((visibility("default"))) int symm_fake_context_depth(void);
 /* How often the function has been called in this process; NULL: all of them together. */

@@ -22,10 +22,12 @@ bool fake_device_reaches(int from, int to)
 	const char *at = fake_config.no_peer;
 
 	while (at != NULL && *at != '\0') {
+		char way;
 		int a, b;
 
-		FAKE_ASSERT(sscanf(at, "%d-%d", &a, &b) == 2, "SYMM_FAKE_NO_PEER is \"%s\"", fake_config.no_peer);
-		if ((a == from && b == to) || (a == to && b == from))
+		FAKE_ASSERT(sscanf(at, "%d%c%d", &a, &way, &b) == 3 && (way == '-' || way == '>'),
+			    "SYMM_FAKE_NO_PEER is \"%s\"", fake_config.no_peer);
+		if ((a == from && b == to) || (a == to && b == from && way == '-'))
 			return false;
 		at = strchr(at, ',');
 		if (at != NULL)

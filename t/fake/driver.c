@@ -31,6 +31,7 @@ static struct entry entries[] = {
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
 struct fake_config fake_config;
+struct symm_fake_manners fake_manners;
 pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 static char *failures;
 static bool configured, initialised, child;
@@ -184,6 +185,13 @@ int symm_fake_calls(const char *name)
 	return calls;
 }
 
+void symm_fake_manners(struct symm_fake_manners *manners)
+{
+	pthread_mutex_lock(&fake_lock);
+	*manners = fake_manners;
+	pthread_mutex_unlock(&fake_lock);
+}
+
 /* ---- calls ---- */
 
 static struct entry *find_entry(const char *name, int version)
@@ -246,12 +254,20 @@ enum symm_cuda_result cuDriverGetVersion(int *version)
 	return SYMM_CUDA_SUCCESS;
 }
 
+static bool is_declared(const char *name, int version)
+{
+	const struct entry *entry = find_entry(name, version);
+
+	return entry != NULL ? entry->since == version : find_entry(name, INT_MAX) == NULL;
+}
+
 /* 0: found; else the driver's status: 1 no such function, 2 not in that version. */
 static int look_up(const char *name, void **function, int version)
 {
 	int newest = version < fake_config.driver_version ? version : fake_config.driver_version;
 	struct entry *entry = find_entry(name, newest);
 
+	fake_manners.other_versions += !is_declared(name, version);
 	*function = entry != NULL ? (void *)entry->function : NULL;
 	if (entry != NULL)
 		return 0;

@@ -35,6 +35,7 @@ struct fake_config {
 };
 
 extern struct fake_config fake_config;
+extern struct symm_fake_manners fake_manners;
 extern pthread_mutex_t fake_lock;
 
 #define FAKE_DECLARE(name, since, needed, parameters) enum symm_cuda_result name parameters;

@@ -173,6 +173,7 @@ enum symm_cuda_result cuMemCreate(unsigned long long *id, size_t bytes, const st
 	FAKE_ENTER(FAKE_CONTEXT | FAKE_UNSAFE);
 	FAKE_ASSERT(bytes > 0 && ALIGNED(bytes), "%zu bytes are no multiple of the granularity", bytes);
 	FAKE_ASSERT(flags == 0, "flags");
+	fake_manners.rdma = prop->allocFlags.gpuDirectRDMACapable != 0;
 	result = check_prop(prop);
 	if (result != SYMM_CUDA_SUCCESS)
 		return result;

@@ -393,6 +393,7 @@ enum symm_cuda_result cuStreamCreate(struct CUstream_st **stream, unsigned int f
 	made = fake_new(sizeof(*made));
 	made->context = fake_context_current();
 	made->blocking = flags == 0;
+	fake_manners.blocking_streams += made->blocking;
 	made->queue = ++made->context->queue % fake_config.queues;
 	fake_object_add(&made->object, FAKE_STREAM);
 	*stream = made;
