@@ -645,12 +645,11 @@ static int block_without_fabric(int rank, void *arg)
 	struct CUctx_st *context;
 
 	(void)rank;
-	(void)arg;
 	setenv("SYMM_FAKE_FABRIC", "1", 1);
 	DO(driver_start(0, &ordinal, &context));
 	GOOD(step(&a, OPEN));
 	GOOD(step(&a, JOIN));
-	snprintf(failure, sizeof(failure), "cuMemCreate:%d=800", fake_calls("cuMemCreate") + 1);
+	snprintf(failure, sizeof(failure), "cuMemCreate:%d=%d", fake_calls("cuMemCreate") + 1, *(int *)arg);
 	fake_fail(failure);
 	for (int k = ALLOC; k < STEPS; k++)
 		GOOD(step(&a, k));
@@ -665,6 +664,7 @@ int main(void)
 		"cuStreamDestroy", "cuModuleUnload", "cuDevicePrimaryCtxRelease"
 	};
 	int gone = SYMM_CUDA_DEINITIALIZED, illegal = SYMM_CUDA_ILLEGAL_ADDRESS;
+	int refused = SYMM_CUDA_NOT_PERMITTED, missing = SYMM_CUDA_NOT_SUPPORTED;
 	char name[96];
 
 	if (!driver_choose() || !need_device(WORLD))
@@ -692,7 +692,8 @@ int main(void)
 	tap_ranks("the context is lost", 1, lost, &illegal, 60);
 	tap_ranks("no way into the context", 1, no_entry, NULL, 60);
 	tap_ranks("no fabric handles", 1, no_fabric, NULL, 60);
-	tap_ranks("a block without a fabric handle", 1, block_without_fabric, NULL, 60);
+	tap_ranks("a block that may have no fabric handle", 1, block_without_fabric, &refused, 60);
+	tap_ranks("a block that can have no fabric handle", 1, block_without_fabric, &missing, 60);
 	tap_redis_stop(&redis);
 	return tap_done();
 }

@@ -349,7 +349,7 @@ static int reach(int rank, void *arg)
 
 	(void)rank;
 	if (arg != NULL)
-		setenv("SYMM_FAKE_NO_PEER", "0-1", 1);
+		setenv("SYMM_FAKE_NO_PEER", arg, 1);
 	device_open("cuda:1");
 	other = device;
 	ops->identify(other, &id[1]);
@@ -393,6 +393,58 @@ static int grant(int rank, void *arg)
 	owner->ops->unreserve(owner, at, page);
 	owner->ops->release(owner, phys);
 	symm_device_close(owner);
+	return 0;
+}
+
+/* Of all the calls of a rendezvous the slowest. */
+static int access_calls(int rank, void *arg)
+{
+	struct symm_mapping m[4];
+	char *at;
+	int calls;
+
+	(void)rank;
+	(void)arg;
+	fake_start();
+	device_open("cuda:0");
+	at = reserved(5 * page);
+	for (size_t i = 0; i < 4; i++)
+		m[i] = (struct symm_mapping){ at + i * page, page, block(page) };
+	calls = fake_calls("cuMemSetAccess");
+	CHECK(ops->map(device, m, 3) == 0, "%s", symm_last_error());
+	CHECK(fake_calls("cuMemSetAccess") == calls + 1, "%d for three neighbours",
+	      fake_calls("cuMemSetAccess") - calls);
+	for (size_t i = 0; i < 3; i++)
+		ops->unmap(device, m[i].address, page);
+	m[3].address = at + 4 * page;
+	CHECK(ops->map(device, m, 4) == 0, "%s", symm_last_error());
+	CHECK(fake_calls("cuMemSetAccess") == calls + 3, "%d where there is one gap",
+	      fake_calls("cuMemSetAccess") - calls - 1);
+	for (size_t i = 0; i < 4; i++) {
+		CHECK(set_number(m[i].address, i));
+		ops->unmap(device, m[i].address, page);
+		ops->release(device, m[i].phys);
+	}
+	ops->unreserve(device, at, 5 * page);
+	symm_device_close(device);
+	return 0;
+}
+
+/* Blocks can be registered for RDMA where the GPU says that it can do that. */
+static int rdma(int rank, void *arg)
+{
+	void (*look)(struct symm_fake_manners * manners);
+	struct symm_fake_manners manners;
+
+	(void)rank;
+	if (arg != NULL)
+		setenv("SYMM_FAKE_LACKS", arg, 1);
+	*(void **)&look = fake("symm_fake_manners");
+	device_open("cuda:0");
+	ops->release(device, block(page));
+	look(&manners);
+	CHECK(manners.rdma == (arg == NULL));
+	symm_device_close(device);
 	return 0;
 }
 
@@ -464,7 +516,7 @@ static int give_up(int rank, void *arg)
 int main(void)
 {
 	const char *folder = getenv("top_builddir");
-	char path[512], all[] = "0-1", lies[] = "lies", works[] = "1";
+	char path[512], all[] = "0-1", there[] = "0>1", back[] = "1>0", none[] = "rdma", lies[] = "lies", works[] = "1";
 
 	snprintf(path, sizeof(path), "%s/t/fake/libcuda.so.1", folder != NULL ? folder : ".");
 	if (access(path, R_OK) != 0) {
@@ -480,6 +532,11 @@ int main(void)
 	tap_ranks("streams of all kinds", 1, streams, NULL, 30);
 	tap_ranks("devices with a path", 1, reach, NULL, 30);
 	tap_ranks("devices without a path", 1, reach, all, 30);
+	tap_ranks("devices with a path back", 1, reach, there, 30);
+	tap_ranks("devices with a path there", 1, reach, back, 30);
+	tap_ranks("one access to neighbours", 1, access_calls, NULL, 30);
+	tap_ranks("memory for RDMA", 1, rdma, NULL, 30);
+	tap_ranks("memory without RDMA", 1, rdma, none, 30);
 	tap_ranks("access to another device's memory", 1, grant, NULL, 30);
 	tap_ranks("no access to another device's memory", 1, grant, all, 30);
 	tap_ranks("no fabric", 1, fabric, NULL, 30);

@@ -13,6 +13,7 @@
 static struct tap_redis redis;
 static struct {
 	int rally;
+	int voting[MOST_RANKS];
 	int victim_pid;
 	double died;
 } * shared;
@@ -26,12 +27,15 @@ static struct {
 	int at, signal;
 } fault;
 static int asked;
+static int voting; /* handles of memory when the rank votes */
 
 static void reach(const struct symm_keyspace *ks, int at)
 {
 	if (ks->part[0] == '\0')
 		return;
 	asked++;
+	if (at == BEFORE_VOTE)
+		voting = fake_counts().handles;
 	if (fault.at != at)
 		return;
 	fault.at = NOWHERE;
@@ -174,6 +178,10 @@ static int works(int rank, void *arg)
 	DO(warm_up(&rig));
 	for (int i = 0; i < 3; i++)
 		DO(with_multicast(&rig));
+	shared->voting[rank] = voting;
+	tap_rally(&shared->rally, world);
+	CHECK(shared->voting[0] == shared->voting[1] + 1,
+	      "rank 0 has the object that it made until all have it: %d, %d", shared->voting[0], shared->voting[1]);
 	GOOD(rig_memory(&rig, BYTES, &ptr, &mem));
 	GOOD(symm_mem_find(ptr, NULL, &kept));
 	CHECK(symm_mem_multicast(kept) == symm_mem_multicast(mem) && symm_mem_has_multicast(kept) == 1);

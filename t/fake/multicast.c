@@ -58,10 +58,12 @@ static void unbind(struct bind **link)
 	free(bind);
 }
 
-/* What is still bound goes with it. */
+/* The real one unbinds by itself what is still bound, at an end that nobody can tell: callers are to have done it. */
 void fake_multicast_close(struct fake_handle *handle)
 {
 	for (struct bind **link = &binds; *link != NULL;) {
+		FAKE_ASSERT((*link)->multicast != handle || fake_config.leaks, "GPU %d has memory bound there still",
+			    (*link)->device);
 		if ((*link)->multicast == handle)
 			unbind(link);
 		else
