@@ -147,6 +147,7 @@ t_trace_t_SOURCES = t/trace.c t/nvtx/tool.h t/ask.h t/rig.h t/any_device.h
 t_watch_t_SOURCES = t/watch.c t/ask.h t/rig.h t/any_device.h
 t_listen_t_SOURCES = t/listen.c t/sync_cases.h
 t_sync_t_SOURCES = t/sync.c t/sync_cases.h
+t_sync_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
 t_sync_tsan_t_SOURCES = t/sync_tsan.c t/sync_cases.h
 
 dist_check_SCRIPTS += \

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MS UINT64_C(1000000)
@@ -342,6 +343,36 @@ static void test_satisfied_wins(void)
 	is_int(lost, 0, "a signal that came before a failure counts");
 }
 
+/* Happens as the wait asks for the time in its first round: it has looked for the signal, and not yet for failures. */
+static struct trio *meanwhile;
+static int times_asked;
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	if (meanwhile != NULL && ++times_asked == 2) {
+		put_signal(meanwhile->s[1], 0, 4, PATIENCE);
+		symm_flag_publish(&meanwhile->s[0]->group->mirror->abort, 10);
+		symm_flag_bump(&meanwhile->s[0]->group->mirror->news);
+	}
+	return __real_clock_gettime(clock, now);
+}
+
+/* The same for sure, once. */
+static void test_satisfied_meanwhile(void)
+{
+	struct trio trio;
+
+	trio_open(&trio);
+	meanwhile = &trio;
+	is_int(wait_signal(trio.s[0], 1, 4, PATIENCE), 0, "a signal that came meanwhile counts");
+	meanwhile = NULL;
+	is_int(times_asked, 2, "it did come meanwhile");
+	is_int(wait_signal(trio.s[0], 1, 4, PATIENCE), -10, "and the failure is seen by the next wait");
+	trio_close(&trio);
+}
+
 static void test_misuse(void)
 {
 	struct trio trio;
@@ -553,6 +584,7 @@ int main(void)
 	test_leave_after_barrier();
 	test_closed();
 	test_satisfied_wins();
+	test_satisfied_meanwhile();
 	test_misuse();
 	test_generation();
 	test_wake();
