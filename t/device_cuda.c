@@ -438,7 +438,7 @@ static int rdma(int rank, void *arg)
 
 	(void)rank;
 	if (arg != NULL)
-		setenv("SYMM_FAKE_LACKS", arg, 1);
+		setenv("SYMM_FAKE_ATTRIBUTES", arg, 1);
 	*(void **)&look = fake("symm_fake_manners");
 	device_open("cuda:0");
 	ops->release(device, block(page));
@@ -516,7 +516,7 @@ static int give_up(int rank, void *arg)
 int main(void)
 {
 	const char *folder = getenv("top_builddir");
-	char path[512], all[] = "0-1", there[] = "0>1", back[] = "1>0", none[] = "rdma", lies[] = "lies", works[] = "1";
+	char path[512], all[] = "0-1", there[] = "0>1", back[] = "1>0", none[] = "110=0", lies[] = "lies", works[] = "1";
 
 	snprintf(path, sizeof(path), "%s/t/fake/libcuda.so.1", folder != NULL ? folder : ".");
 	if (access(path, R_OK) != 0) {
