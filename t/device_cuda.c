@@ -516,7 +516,8 @@ static int give_up(int rank, void *arg)
 int main(void)
 {
 	const char *folder = getenv("top_builddir");
-	char path[512], all[] = "0-1", there[] = "0>1", back[] = "1>0", none[] = "110=0", lies[] = "lies", works[] = "1";
+	char path[512], all[] = "0-1", there[] = "0>1", back[] = "1>0", none[] = "110=0", lies[] = "lies";
+	char works[] = "1";
 
 	snprintf(path, sizeof(path), "%s/t/fake/libcuda.so.1", folder != NULL ? folder : ".");
 	if (access(path, R_OK) != 0) {
