@@ -139,28 +139,30 @@ run_block() { # DISPLAY
 
 test_block() { # DISPLAY NAME WHAT
 	: >"$dir/printed"
+	why_not=''
 	case $3 in
 	'' | launchers) ;;
-	C++) [ -x "$dir/bin/c++" ] || what="no C++ compiler" ;;
-	Fortran) [ -x "$dir/bin/gfortran" ] || what="no gfortran that goes with this build" ;;
-	GPUs) [ -e "$build/t/fake/libcuda.so.1" ] || what="no CUDA driver of the tests in this build" ;;
-	*) what="nobody knows how to run it with $3" ;;
+	C++) [ -x "$dir/bin/c++" ] || why_not="no C++ compiler" ;;
+	Fortran) [ -x "$dir/bin/gfortran" ] || why_not="no gfortran that goes with this build" ;;
+	GPUs) [ -e "$build/t/fake/libcuda.so.1" ] || why_not="no CUDA driver of the tests in this build" ;;
+	*) why_not="nobody knows how to run it with $3" ;;
 	esac
-	if [[ $what ]]; then
-		skip "$2" "$what"
+	if [[ $why_not ]]; then
+		skip "$2" "$why_not"
 	else
 		SYMM_LIBCUDA=$build/t/fake/libcuda.so.1 ok "$2" run_block "$1"
 	fi
 }
 
+why_not='' # why the last block to be run was not
 test_display() { # DISPLAY NAME
-	local is what=''
+	local is
 	is=$(<"$1.is")
 	case $is in
 	t/examples/*) ok "$2 is $is" quote "$1" "$is" ;;
 	run) test_block "$1" "$2: $(head -n 1 "$1")" '' ;;
 	'run with '*) test_block "$1" "$2: $(head -n 1 "$1")" "${is#run with }" ;;
-	prints) [[ $what ]] || ok "$2 was printed" is_printed "$1" ;;
+	prints) [[ $why_not ]] || ok "$2 was printed" is_printed "$1" ;;
 	like | 'not run: '?*) ;;
 	*) ok "$2 says what it is, not '$is'" false ;;
 	esac

@@ -85,7 +85,7 @@ link_shared() {
 }
 
 hello() {
-	LD_LIBRARY_PATH=$dir$libdir "$bin/symmrun" -n 1 --timeout 60 "$dir/hello"
+	LD_LIBRARY_PATH=$dir$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$bin/symmrun" -n 1 --timeout 60 "$dir/hello"
 }
 
 python_opens() {
