@@ -368,7 +368,7 @@ if [ -e "$fake" ]; then
 	ends "info of a GPU, --json" 0
 	is_json "info --device --json is JSON" "$dir/out"
 	has "info of a GPU, --json, has its parts" "$out" '"devices":\[\{"device":"cuda:1"' '"fabric":\{"claimed":true,"works":true' \
-		'"multicast":\{"claimed":true,"off":"NVSHMEM_DISABLE_NVLS=1"' '"uuid":"'$uuid'1","pci":"0000:11:00.0"' \
+		'"multicast":\{"claimed":true,"off":"(NCCL_NVLS_ENABLE=0|NVSHMEM_DISABLE_NVLS=1)"' '"uuid":"'$uuid'1","pci":"0000:11:00.0"' \
 		'"peers":\[\{"device":"cuda:0","error":null,"access":true,"link":"NVLink","native_atomics":true,"performance_rank":0\}\]'
 	gpu symm info --device cuda:2
 	ends "info of a GPU that is not there" 1
