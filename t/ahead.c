@@ -49,6 +49,12 @@ static void add(int *word)
 	__atomic_fetch_add(word, 1, __ATOMIC_ACQ_REL);
 }
 
+/* The time that rank 0 has, if it maps slowly: others wait for 20 s. */
+static int short_ms(void)
+{
+	return patience(400) < 2000 ? (int)patience(400) : 2000;
+}
+
 /* ---- what the linker calls in the place of the functions ---- */
 
 uint32_t __real_symm_cores(void);
@@ -128,7 +134,7 @@ int __wrap_symm_span_map(struct span *span, struct block *own, int rank, int wor
 		if (!get(&shared->said))
 			add(&shared->early[me]);
 		if (now->slow && me == 0)
-			nap_ms((int)(1000 * patience(0.8)));
+			nap_ms(2 * short_ms());
 		if (me == 0 && get(&shared->maps[0]) <= now->fails)
 			return symm_error(SYMM_ENOMEM, "no memory, says the test");
 	}
@@ -176,7 +182,7 @@ static int meet(struct rig *rig, void *ptr)
 		CHECK((maps > 0 || !on_host()) && count_maps() == maps, "%d maps, and %d before", count_maps(), maps);
 		return 0;
 	}
-	GOOD(symm_rendezvous(ptr, NULL, now->slow && me == 0 ? (int64_t)(1000 * patience(0.4)) : 0, &mem));
+	GOOD(symm_rendezvous(ptr, NULL, now->slow && me == 0 ? short_ms() : 0, &mem));
 	GOOD(symm_barrier(mem, 0, 0));
 	GOOD(symm_mem_release(mem));
 	return symm_group_status(rig->group);
