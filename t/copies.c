@@ -552,8 +552,11 @@ static void *fill_on(void *arg)
 {
 	struct filler *filler = arg;
 
-	while (!__atomic_load_n(&filler->stop, __ATOMIC_ACQUIRE) && filler->code == 0)
-		filler->code = symm_memset32(filler->mem, 0, 0, 1, BLOCK / 4);
+	int code = 0;
+
+	while (!__atomic_load_n(&filler->stop, __ATOMIC_ACQUIRE) && code == 0)
+		code = symm_memset32(filler->mem, 0, 0, 1, BLOCK / 4);
+	__atomic_store_n(&filler->code, code, __ATOMIC_RELAXED);
 	return NULL;
 }
 
