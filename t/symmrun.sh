@@ -124,7 +124,9 @@ test_failure() {
 	test_culprit
 	run -n 1 --url "$url" false
 	is 'the only rank fails' "$status $(without_pid "$err")" '1 symmrun: rank 0 (pid P) exited with status 1'
-	run -n 3 --url "$url" --grace 0.3 sh -c '[ $SYMM_RANK = 1 ] && sleep 0.3 && exit 5; trap "" TERM; sleep 30; :'
+	run -n 3 --url "$url" --grace 0.3 sh -c 'cd "$0"
+		until [ $SYMM_RANK != 1 ]; do [ -e deaf.0 ] && [ -e deaf.2 ] && exit 5; sleep 0.05; done
+		trap "" TERM; : >deaf.$SYMM_RANK; sleep 30; :' "$work"
 	is 'ranks that ignore TERM are killed' "$status $(without_pid "$err")" \
 		'5 symmrun: rank 1 (pid P) exited with status 5; ended 2 others
 symmrun: killed after the grace time: rank 0 2'
